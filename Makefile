@@ -1,0 +1,85 @@
+# make setup   everything the tests need, on a machine with python3 (3.11 or newer) and apt; quick the second time
+# make check   under a minute: style, types, import rules, and the tests that need no real part
+# make test    everything: setup, lint and the whole suite with its real parts
+# make lint    style, types (mypy and pyright) and import rules
+# make demo    the demonstration; make demo ARGS="--help" says more
+# make bench   the benchmarks, beside their peers
+# make docs    the reference pages that are made from the code
+# make clean   back to a fresh clone
+
+PYTHON ?= python3
+ARGS ?=
+PYTEST_ARGS ?=
+WORKERS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+NODE := tests/peers/node
+CODE := jit_middleware adapters tests benchmarks examples
+PACKAGES := mariadb-server chromium
+QUICK := $(wildcard $(addprefix tests/,unit property edges architecture))
+
+PYTHON_READY := $(VENV)/.ready
+NODE_READY := $(NODE)/node_modules/.ready
+PACKAGES_READY := $(VENV)/.packages-ready
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup test check lint style types imports demo bench docs clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+# --- setup ---------------------------------------------------------------------------------------------------------
+
+setup: $(PYTHON_READY) $(NODE_READY) $(PACKAGES_READY)
+
+$(PYTHON_READY): pyproject.toml scripts/setup-python.sh
+	PYTHON="$(PYTHON)" scripts/setup-python.sh $(VENV)
+	@touch $@
+
+$(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json scripts/setup-node.sh | $(PYTHON_READY)
+	scripts/setup-node.sh "$(abspath $(VENV))" $(NODE)
+	@touch $@
+
+# The list is written down, so that a package added here is installed although the stamp is there.
+$(PACKAGES_READY): Makefile scripts/debian-packages.sh | $(PYTHON_READY)
+	scripts/debian-packages.sh $(PACKAGES)
+	@touch $@
+
+# --- judging -------------------------------------------------------------------------------------------------------
+
+test: setup lint
+	$(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS)
+
+check: $(PYTHON_READY) style imports
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not real" --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS) $(QUICK)
+
+lint: $(PYTHON_READY) style imports types
+
+style: $(PYTHON_READY)
+	$(BIN)/ruff check $(wildcard $(CODE))
+	$(BIN)/ruff format --check $(wildcard $(CODE))
+
+imports: $(PYTHON_READY)
+	$(BIN)/lint-imports --no-cache --no-logo
+
+types: $(PYTHON_READY)
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# --- using ---------------------------------------------------------------------------------------------------------
+
+demo: $(PYTHON_READY)
+	$(BIN)/jit-middleware demo $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(PYTHON_READY)
+	$(BIN)/python -m jit_middleware.settings.reference docs/settings.md
+
+clean:
+	rm -rf $(VENV) $(NODE)/node_modules build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,12 @@
+"""jit_middleware's ledger and default user store on PostgreSQL, MariaDB and SQLite, through SQLAlchemy.
+
+The rule: SQLAlchemy Core only, one body for sync and async drivers, few round trips, nothing half-written.
+"""
+
+from __future__ import annotations
+
+from jit_middleware_sqlalchemy.ledger import SQLAlchemyLedger
+from jit_middleware_sqlalchemy.upgrade import migrate, schema_version
+from jit_middleware_sqlalchemy.users import AsyncSQLAlchemyUserStore, SQLAlchemyUserStore
+
+__all__ = ["AsyncSQLAlchemyUserStore", "SQLAlchemyLedger", "SQLAlchemyUserStore", "migrate", "schema_version"]

@@ -1,0 +1,226 @@
+"""The ledger on any database SQLAlchemy speaks to, sync or async driver, with the default users beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, TypeVar
+
+from sqlalchemy import Connection, Executable, delete, func, or_, select, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from jit_middleware.errors import AdapterError, Conflict, StoreUnavailable
+from jit_middleware.model import Account, AuditEvent, FeedEntry, FeedPage, SessionView
+from jit_middleware.ports import Clock, TokenSource, Transaction
+from jit_middleware_sqlalchemy import queries
+from jit_middleware_sqlalchemy.engine import Database, step
+from jit_middleware_sqlalchemy.failures import Again, translate
+from jit_middleware_sqlalchemy.rows import is_plain, number, read_account, read_event, read_session
+from jit_middleware_sqlalchemy.schema import SESSION_ID, audit, feed, feed_head, grants, once_keys, sessions, users
+from jit_middleware_sqlalchemy.transaction import Tx
+from jit_middleware_sqlalchemy.unit import Unit
+from jit_middleware_sqlalchemy.upgrade import prepare_schema
+from jit_middleware_sqlalchemy.writes import Statements
+
+T = TypeVar("T")
+
+_TRIES = 3
+
+
+class SQLAlchemyLedger:
+    """The middleware's records in a database.
+
+    ``url`` is any SQLAlchemy URL for PostgreSQL, MariaDB or SQLite; without a driver the sync one is taken
+    (psycopg, PyMySQL, sqlite3). ``keep_users`` says whether the default user store lives here too. ``pool_size``
+    connections are kept per process, twice as many may be open.
+
+    ::
+
+        ledger = SQLAlchemyLedger("sqlite:///jit.db", clock=clock, tokens=tokens)
+        await ledger.prepare()
+
+    Raises ``ConfigurationError`` for a URL that cannot be used.
+    """
+
+    def __init__(
+        self, url: str, *, clock: Clock, tokens: TokenSource, keep_users: bool = True, pool_size: int = 5
+    ) -> None:
+        self._database = Database(url, pool_size=pool_size)
+        self._statements = Statements(self._database.kind, self._database.engine.dialect)
+        self._clock = clock
+        self._tokens = tokens
+        self._keeps_users = keep_users
+
+    @property
+    def answers(self) -> Literal["at once", "later"]:
+        """Whether its coroutines finish in one step."""
+        return "later" if self._database.is_async else "at once"
+
+    @property
+    def keeps_users(self) -> bool:
+        """Whether the default user store lives here."""
+        return self._keeps_users
+
+    @property
+    def database(self) -> Database:
+        """The engine below, for instrumentation and the command line."""
+        return self._database
+
+    async def prepare(self) -> None:
+        """Make a missing schema; raises ``ConfigurationError`` for one of another version, ``StoreUnavailable``."""
+        await self._use(prepare_schema)
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``work`` in one transaction, at most three times; see ``ports.Ledger``."""
+        return await self._again(lambda unit: step(work(self._tx(unit))))
+
+    async def reading(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        """Run ``work`` that only reads: no transaction is opened, so no write lock is taken. Writes are dropped."""
+        return await self._read(
+            lambda connection: step(work(self._tx(Unit(connection, self._statements, self._clock))))
+        )
+
+    async def find_session(self, session_id: str) -> SessionView | None:
+        """The session with its account; ``None`` also when the account is lost, which never grants access."""
+        if not is_plain(session_id, SESSION_ID):
+            return None
+        rows = await self._rows(queries.FIND_SESSION, {"session": session_id})
+        account = read_account(rows, 15) if rows else None
+        return None if account is None else SessionView(read_session(rows[0][:15]), account)
+
+    async def touch_session(self, session_id: str, at: int) -> None:
+        """Record coarse activity; never moves back, never revives."""
+        if is_plain(session_id, SESSION_ID):
+            values = {"session": session_id, "at": at}
+            await self._read(lambda connection: connection.execute(queries.TOUCH_SESSION, values))
+
+    async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
+        """What changed after that position, and where to read on."""
+        if after is None:
+            position = await self._read(lambda connection: connection.execute(queries.FEED_POSITION).scalar_one())
+            return FeedPage(position, ())
+        parameters = {"after": after, "limit": limit}
+        rows = await self._rows(queries.READ_FEED, parameters)
+        head, pruned = number(rows[0][0]), number(rows[0][1])
+        entries = tuple(FeedEntry(number(row[2]), str(row[3]), str(row[4])) for row in rows if row[2] is not None)
+        # A full page ends at its last entry: the rest is read next time. A reader ahead of the head has seen another
+        # history (a restored database), so what it knows is worth nothing.
+        position = entries[-1].position if len(entries) == limit else head
+        return FeedPage(position, entries, complete=pruned <= after <= head)
+
+    async def list_audit(
+        self, *, after: str | None = None, type: str | None = None, user_id: str | None = None, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        """Events in the order they were recorded, from the one after ``after``."""
+        statement = select(*queries.AUDIT).order_by(audit.c.seq).limit(limit)
+        if not all(is_plain(text, 255) for text in (after, type, user_id) if text is not None):
+            return []
+        if after is not None:
+            statement = statement.where(audit.c.seq > select(audit.c.seq).where(audit.c.id == after).scalar_subquery())
+        if type is not None:
+            statement = statement.where(audit.c.type == type)
+        if user_id is not None:
+            statement = statement.where(audit.c.user_id == user_id)
+        rows = await self._rows(statement, {})
+        return [read_event(row) for row in rows]
+
+    async def list_users(self, *, limit: int = 1000, after: str | None = None) -> Sequence[Account]:
+        """Accounts by id, from the one after ``after``."""
+        page = select(users.c.id).order_by(users.c.id).limit(limit)
+        if after is not None:
+            if not is_plain(after, 255):
+                return []
+            page = page.where(users.c.id > after)
+        chosen = page.subquery("chosen")
+        source = chosen.join(users, users.c.id == chosen.c.id).outerjoin(grants, grants.c.user_id == users.c.id)
+        statement = select(*queries.ACCOUNT, *queries.GRANT).select_from(source).order_by(users.c.id)
+        by_user: dict[object, list[Sequence[object]]] = {}
+        for row in await self._rows(statement, {}):
+            by_user.setdefault(row[0], []).append(row)
+        accounts = (read_account(rows, 0) for rows in by_user.values())
+        return [account for account in accounts if account is not None]
+
+    async def prune(self, before: int) -> int:
+        """Forget what nobody can need after that time; how many rows went."""
+        return await self._again(lambda unit: _prune(unit, before))
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self._database.close()
+
+    # --- one try ----------------------------------------------------------------------------------------------------
+
+    async def _again(self, work: Callable[[Unit], T]) -> T:
+        failure: AdapterError = StoreUnavailable("contention")
+        for _ in range(_TRIES):
+            try:
+                return await self._use(lambda connection: self._unit(connection, work))
+            except Conflict as conflict:
+                # Taken is taken: running it again would only find the same key.
+                if conflict.reason == "once_key":
+                    raise
+                failure = conflict
+            except Again as again:
+                failure = again.failure
+        raise failure
+
+    def _tx(self, unit: Unit) -> Tx:
+        return Tx(unit, clock=self._clock, tokens=self._tokens, keeps_users=self._keeps_users)
+
+    def _unit(self, connection: Connection, work: Callable[[Unit], T]) -> T:
+        unit = Unit(connection, self._statements, self._clock)
+        try:
+            if self._database.kind == "sqlite":
+                unit.begin()
+            result = work(unit)
+            unit.commit()
+        except DBAPIError as error:
+            unit.abandon(error)
+            raise translate(error, nothing_sent=not unit.may_be_committed) from None
+        except BaseException as error:
+            unit.abandon(error)
+            raise
+        return result
+
+    async def _read(self, body: Callable[[Connection], T]) -> T:
+        """A single statement on its own; a dead pooled connection or a short lock costs one more try."""
+        failure: AdapterError = StoreUnavailable("contention")
+        for _ in range(2):
+            try:
+                return await self._use(body)
+            except Again as again:
+                failure = again.failure
+        raise failure
+
+    async def _rows(self, statement: Executable, parameters: Mapping[str, object]) -> Sequence[Sequence[object]]:
+        return await self._read(lambda connection: connection.execute(statement, parameters).all())
+
+    async def _use(self, body: Callable[[Connection], T]) -> T:
+        """Run ``body`` on a connection. The database's own text never gets out: it quotes the values."""
+        connected = False
+
+        def run(connection: Connection) -> T:
+            nonlocal connected
+            connected = True
+            return body(connection)
+
+        try:
+            return await self._database.use(run)
+        except SQLAlchemyError as error:
+            raise translate(error, nothing_sent=True) from None
+        except self._database.connect_errors as error:
+            if connected:
+                raise
+            raise translate(error, nothing_sent=True) from None
+
+
+def _prune(unit: Unit, before: int) -> int:
+    unit.begin()
+    gone = unit.write_now(delete(once_keys).where(once_keys.c.until < before), {})
+    old = or_(sessions.c.expires_at < before, sessions.c.ended_at < before)
+    gone += unit.write_now(delete(sessions).where(old), {})
+    last = unit.read(select(func.max(feed.c.position)).where(feed.c.at < before), {}, frozenset())[0][0]
+    if last is not None:
+        # The head first, as every writer of the feed takes it.
+        unit.write_now(update(feed_head).values(pruned=last), {})
+        gone += unit.write_now(delete(feed).where(feed.c.position <= last), {})
+    return gone

@@ -1,0 +1,286 @@
+"""The ASGI edge: translates a scope into a request and a decision into an answer, and keeps out of the way otherwise.
+
+A request that goes on to the app reaches it with a copied scope and the server's own ``receive`` and ``send``: no
+message is read, held back or rewritten. Lifespan messages pass through in order, with our start before the app's
+startup and our end after its shutdown; scope types we do not know go to the app untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, Unpack
+
+from jit_middleware.assembly import Ports, assemble
+from jit_middleware.bridge import ASGIApplication, Message, Receive, Scope, Send, StartOnce
+from jit_middleware.edge import LOGGER, failure, framed, report
+from jit_middleware.errors import AdapterError, JITError, RequestError
+from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
+from jit_middleware.injection import ANONYMOUS_SCOPE
+from jit_middleware.settings import Settings
+from jit_middleware.system import SystemClock, SystemTokens
+
+if TYPE_CHECKING:
+    from jit_middleware.gate import Gate
+    from jit_middleware.ports import AsyncUserStore, UserStore
+
+__all__ = ["ASGIApplication", "JITMiddleware"]
+
+Headers: TypeAlias = "list[tuple[bytes, bytes]]"
+
+#: Methods the gate may admit from its cache; all others are first checked for cross-site forgery.
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_REQUESTS: Final = frozenset({"http", "websocket"})
+_CLOSING: Final = frozenset({"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"})
+_POLICY_VIOLATION: Final = 1008  # RFC 6455 §7.4.1
+_INTERNAL_ERROR: Final = 1011
+
+
+class JITMiddleware:
+    """Single sign-on in front of an ASGI application.
+
+    ::
+
+        from jit_middleware.asgi import JITMiddleware
+
+        app = JITMiddleware(app)  # settings from JIT_* variables
+        app.add_middleware(JITMiddleware)  # or so, in Starlette and FastAPI
+
+    ``users`` is a custom user store, sync or async; ``ports`` replace further parts of the assembly by name. Attributes
+    that the middleware lacks are the wrapped application's. Raises ``ConfigurationError``.
+    """
+
+    app: ASGIApplication
+    gate: Gate
+
+    def __init__(
+        self,
+        app: ASGIApplication,
+        settings: Settings | None = None,
+        *,
+        users: UserStore | AsyncUserStore | None = None,
+        **ports: Unpack[Ports],
+    ) -> None:
+        self._stand(app, assemble(settings, world="asgi", users=users, **ports))
+
+    @classmethod
+    def with_gate(cls, app: ASGIApplication, gate: Gate) -> Self:
+        """The middleware with a gate assembled elsewhere, which several applications may share."""
+        middleware = cls.__new__(cls)
+        middleware._stand(app, gate)
+        return middleware
+
+    def _stand(self, app: ASGIApplication, gate: Gate) -> None:
+        self.app = app
+        self.gate = gate
+        # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
+        self._hot = (app, gate.admit, gate.scrubber.clean_headers)
+        self._start = StartOnce(gate.start, SystemClock(), "asgi")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app, admit, clean_headers = self._hot
+        kind: str = scope["type"]
+        if kind not in _REQUESTS:
+            await self._pass_on(scope, receive, send)
+            return
+        inner = scope
+        try:
+            cookies: list[bytes] = []
+            headers: Headers = []
+            for pair in scope["headers"]:
+                if pair[0] == b"cookie":
+                    cookies.append(pair[1])
+                else:
+                    headers.append(pair)
+            # HTTP/2 may split the Cookie header (RFC 9113 §8.2.3).
+            cookie = b"; ".join(cookies).decode("latin-1") if cookies else ""
+            decision: Decision | None = None
+            if kind == "http" and scope["method"] in _SAFE:
+                path: str = scope["path"]
+                root: str | None = scope.get("root_path")
+                decision = admit(_below_mount(path, root) if root else path, cookie)
+            if decision is None:
+                decision = await self._decide(scope, headers, cookie, receive)
+            if isinstance(decision, Respond):
+                answer = _Answer(decision.response)
+            else:
+                # A copy: outer layers and the server keep the scope they made (ASGI specification, "Middleware").
+                inner, answer = dict(scope), None
+                inner["headers"] = clean_headers(headers)
+                _show(inner, decision)
+        except Exception as error:  # noqa: BLE001 - the edge is the last resort
+            answer = _Answer(failure(error, SystemTokens()))
+        if answer is None:
+            await app(inner, receive, send)
+        elif kind == "http":
+            await answer.send(scope["method"], send)
+        else:
+            await answer.refuse(scope, receive, send)
+
+    def __getattr__(self, name: str) -> object:
+        if name == "app" or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)
+        return getattr(self.app, name)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """What is no request: the lifespan, and whatever else a server may know."""
+        if scope["type"] == "lifespan":
+            send = self._ending_with(send)
+            receive = self._starting_with(receive, send)
+        await self.app(scope, receive, send)
+
+    async def _decide(self, scope: Scope, headers: Headers, cookie: str, receive: Receive) -> Decision:
+        try:
+            await self._start()
+        except AdapterError as error:
+            # The gate itself says what it can still serve (health) and refuses the rest.
+            LOGGER.warning("not started yet: %s", error)
+        return await self.gate.decide(_request(scope, headers, cookie, receive))
+
+    def _starting_with(self, receive: Receive, send: Send) -> Receive:
+        """``receive`` for a lifespan: the gate is started before the app hears of the startup.
+
+        A wrong configuration stops the server here. A database that is down does not: the first requests try again.
+        """
+
+        async def receive_started() -> Message:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self._start()
+                except AdapterError as error:
+                    LOGGER.warning("not started yet: %s", error)
+                except Exception as error:
+                    said = str(error) if isinstance(error, JITError) else type(error).__name__
+                    await send({"type": "lifespan.startup.failed", "message": said})
+                    raise
+            return message
+
+        return receive_started
+
+    def _ending_with(self, send: Send) -> Send:
+        """``send`` for a lifespan: the gate is closed before the server hears of the end, and may stop the loop."""
+        failed = False
+
+        async def send_closed(message: Message) -> None:
+            nonlocal failed
+            if failed and message["type"].startswith("lifespan.startup."):
+                return  # the app's own word on the failure that we have reported already
+            if message["type"] in _CLOSING:
+                failed = message["type"] == "lifespan.startup.failed"
+                await self._close()
+            await send(message)
+
+        return send_closed
+
+    async def _close(self) -> None:
+        self._start.forget()
+        try:
+            await self.gate.close()
+        except Exception as error:  # noqa: BLE001 - the edge is the last resort
+            report(error, SystemTokens())
+
+
+# --- scope ⇄ messages ---------------------------------------------------------------------------------------------
+
+
+def _show(scope: Scope, passed: PassThrough) -> None:
+    """Put into the copied scope what the app may see: its own cookies, and who is there."""
+    headers: Headers = scope["headers"]
+    if passed.cookie:
+        headers.append((b"cookie", passed.cookie.encode("latin-1")))
+    admission = passed.admission
+    if admission is None:
+        scope.pop("jit.user", None)
+        scope.pop("jit.session", None)
+        scope.update(ANONYMOUS_SCOPE)
+    else:
+        scope.update(admission.scope)
+        headers.extend(admission.headers)
+
+
+class _Answer:
+    """A whole answer of ours, framed."""
+
+    __slots__ = ("_body", "_headers", "_status")
+
+    def __init__(self, response: Response) -> None:
+        self._status = response.status
+        self._headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in framed(response)]
+        self._body = response.body
+
+    async def send(self, method: str, send: Send) -> None:
+        """Answer an HTTP request; the body of an answer to HEAD stays here (RFC 9110 §9.3.2)."""
+        await self._say("http.response", b"" if method == "HEAD" else self._body, send)
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a websocket before it is accepted: with this answer where the server can send one, else with 403."""
+        if (await receive())["type"] != "websocket.connect":
+            return
+        if "websocket.http.response" in (scope.get("extensions") or {}):
+            await self._say("websocket.http.response", self._body, send)
+            return
+        code = _POLICY_VIOLATION if self._status < 500 else _INTERNAL_ERROR
+        await send({"type": "websocket.close", "code": code, "reason": ""})
+
+    async def _say(self, kind: str, body: bytes, send: Send) -> None:
+        try:
+            await send({"type": f"{kind}.start", "status": self._status, "headers": self._headers})
+            await send({"type": f"{kind}.body", "body": body})
+        except OSError:
+            LOGGER.debug("the client left before our answer")
+
+
+def _request(scope: Scope, headers: Headers, cookie: str, receive: Receive) -> Request:
+    """The request for the gate; ``headers`` are all but the cookies, which are in ``cookie``."""
+    text = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    if cookie:
+        text.append(("cookie", cookie))
+    client: Iterable[object] | None = scope.get("client")
+    return Request(
+        kind=scope["type"],
+        method=scope.get("method", "GET"),  # a websocket handshake is a GET
+        path=_below_mount(scope["path"], scope.get("root_path") or ""),
+        query=bytes(scope.get("query_string", b"")).decode("latin-1"),
+        headers=text,
+        cookie=cookie,
+        client=str(next(iter(client))) if client else None,
+        read_body=_Body(scope, receive).read,
+    )
+
+
+def _below_mount(path: str, root: str) -> str:
+    """The path without ``root_path``, which by the specification it includes, and on some servers does not."""
+    root = root.rstrip("/")
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
+
+
+class _Body:
+    """The request body, read for our own endpoints only."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._kind: str = scope["type"]
+        self._receive = receive
+        self._read: bytes | None = None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises ``RequestError`` beyond ``limit`` bytes, or when the client leaves before its end."""
+        if self._read is None:
+            self._read = b"" if self._kind == "websocket" else await self._take(limit)
+        if len(self._read) > limit:
+            raise RequestError("body_too_large", status=413)
+        return self._read
+
+    async def _take(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise RequestError("body_incomplete")
+            part = bytes(message.get("body", b""))
+            size += len(part)
+            if size > limit:
+                raise RequestError("body_too_large", status=413)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)

@@ -1,0 +1,8 @@
+"""The audit trail: what happened, recorded in the transaction in which it happened."""
+
+from __future__ import annotations
+
+from jit_middleware.audit.events import AuditTrail
+from jit_middleware.audit.export import to_line
+
+__all__ = ["AuditTrail", "to_line"]

@@ -1,0 +1,375 @@
+"""How one core, written as coroutines, runs in two worlds: stepped under WSGI, awaited under ASGI.
+
+The core awaits nothing but ports. A port that answers at once lets a coroutine finish in its first step, so WSGI needs
+no event loop and no thread (:func:`step`). A sync port under ASGI costs one thread hop per unit of work. An async port
+under WSGI is refused when the middleware is built. This is the only room that knows asyncio, threads and asgiref, and
+the one where a broad ``except`` turns a foreign exception into one of ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
+from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, Fault, JITError, StoreUnavailable
+from jit_middleware.model import Account, AuditEvent, FeedPage, Profile, ProfileChanges, SessionView, User
+from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Transaction, Users, UserStore
+
+T = TypeVar("T")
+World: TypeAlias = Literal["wsgi", "asgi"]
+
+# What ASGI passes around is typed by its "type" key alone, so its values are anything.
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_VERBS: Final = ("get", "find", "create", "update", "set_active")
+_START_PAUSE: Final = 1.0
+
+
+# --- stepping -----------------------------------------------------------------------------------------------------
+
+
+def step(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine whose ports all answer at once to its end, on this thread, and return its result.
+
+    What the coroutine raises comes out as it is. One that wants to wait is closed, and a ``RuntimeError`` names the
+    place: it awaited something that needs an event loop, which a port under WSGI must not do.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return cast("T", done.value)
+    culprit = _innermost(coroutine)
+    coroutine.close()
+    raise RuntimeError(f"{culprit} waits for an event loop, but here every port must answer at once")
+
+
+def _innermost(coroutine: Coroutine[Any, Any, Any]) -> str:
+    """The function at the end of the chain of awaits, with its file and line."""
+    place: Any = coroutine
+    while True:
+        inner = getattr(place, "cr_await", None)
+        if inner is None or getattr(inner, "cr_frame", None) is None:
+            break
+        place = inner
+    frame = place.cr_frame
+    return f"{place.__qualname__} ({frame.f_code.co_filename}:{frame.f_lineno})"
+
+
+# --- locks --------------------------------------------------------------------------------------------------------
+
+
+class ThreadLocks:
+    """Locks between threads, as a :class:`~jit_middleware.ports.Locks`: entering one blocks the thread."""
+
+    __slots__ = ()
+
+    def __call__(self) -> AbstractAsyncContextManager[None]:
+        return _ThreadLock()
+
+
+class _ThreadLock(AbstractAsyncContextManager[None]):
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    async def __aenter__(self) -> None:
+        self._lock.acquire()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._lock.release()
+
+
+class TaskLocks:
+    """Locks between the tasks of one event loop, as a :class:`~jit_middleware.ports.Locks`.
+
+    Each loop that uses a lock has its own: a gate that several loops share (test clients, one loop per thread) works,
+    but holders on different loops do not exclude each other.
+    """
+
+    __slots__ = ()
+
+    def __call__(self) -> AbstractAsyncContextManager[None]:
+        return _TaskLock()
+
+
+class _TaskLock(AbstractAsyncContextManager[None]):
+    def __init__(self) -> None:
+        self._by_loop: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        self._guard = threading.Lock()
+
+    async def __aenter__(self) -> None:
+        await self._of_this_loop().acquire()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._of_this_loop().release()
+
+    def _of_this_loop(self) -> asyncio.Lock:
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            lock = self._by_loop.get(loop)
+            if lock is None:
+                lock = self._by_loop[loop] = asyncio.Lock()
+            return lock
+
+
+# --- starting -----------------------------------------------------------------------------------------------------
+
+
+class StartOnce:
+    """Starts the gate once in each process, however many requests arrive first; fork-safe.
+
+    A start that fails is tried again by a later request, at most once a second, so that a database that is down is
+    not asked by every request in a queue; the requests in between see the same failure.
+    """
+
+    def __init__(self, start: Callable[[], Awaitable[None]], clock: Clock, world: World) -> None:
+        self._start = start
+        self._clock = clock
+        self._world = world
+        self._started_in: int | None = None
+        self._failure: tuple[float, JITError] | None = None
+        # By process, since a lock that some thread held during a fork stays locked for ever in the child.
+        self._locks: dict[int, AbstractAsyncContextManager[None]] = {}
+
+    def is_done(self) -> bool:
+        """Whether the gate was started in this very process (a child of a started one starts anew)."""
+        return self._started_in == os.getpid()
+
+    async def __call__(self) -> None:
+        """Return when the gate is started. Raises what the start raised."""
+        if self.is_done():
+            return
+        async with self._locks.setdefault(os.getpid(), _ThreadLock() if self._world == "wsgi" else _TaskLock()):
+            if self.is_done():
+                return
+            if self._failure is not None and self._clock.monotonic() - self._failure[0] < _START_PAUSE:
+                raise self._failure[1]
+            try:
+                await self._start()
+            except JITError as error:
+                self._failure = (self._clock.monotonic(), error)
+                raise
+            self._failure = None
+            self._started_in = os.getpid()
+
+    def forget(self) -> None:
+        """The gate was closed: the next request starts it again."""
+        self._started_in = None
+
+
+# --- faces --------------------------------------------------------------------------------------------------------
+
+
+def users_face(store: UserStore | AsyncUserStore, world: World) -> Users:
+    """A user store, sync or async, as the core awaits it in this world.
+
+    Raises ``ConfigurationError`` for an async store under WSGI, and for one with missing or mixed verbs.
+    """
+    missing = [verb for verb in _VERBS if not callable(getattr(store, verb, None))]
+    if missing:
+        _refuse_store(
+            f"{type(store).__name__} lacks {', '.join(missing)}.",
+            "implement all five verbs of jit_middleware.ports.UserStore (jit_middleware.testing.UserStoreContract "
+            "proves them).",
+        )
+    offered = [*_VERBS, "set_roles"] if callable(getattr(store, "set_roles", None)) else list(_VERBS)
+    later = [verb for verb in offered if inspect.iscoroutinefunction(getattr(store, verb))]
+    if not later:
+        return _SyncUsers(store, _in_a_thread if world == "asgi" else _directly)
+    if len(later) < len(offered):
+        _refuse_store(
+            f"{type(store).__name__} mixes async verbs ({', '.join(later)}) with sync ones.",
+            "make all verbs sync, or all of them async.",
+        )
+    if world == "wsgi":
+        _refuse_store(
+            f"{type(store).__name__} is async, and a WSGI server has no event loop to run it in.",
+            "serve the application under ASGI (jit_middleware.asgi), or give the store sync verbs.",
+        )
+    return _AsyncUsers(store)
+
+
+def ledger_face(ledger: Ledger, world: World) -> Ledger:
+    """A ledger as the core awaits it in this world; raises ``ConfigurationError`` for an async driver under WSGI."""
+    if ledger.answers == "later":
+        if world == "asgi":
+            return ledger
+        raise ConfigurationError(
+            [
+                Fault(
+                    "JIT_DATABASE_URL",
+                    "names an async database driver, and a WSGI server has no event loop to run it in.",
+                    "name the sync driver (sqlite:// for sqlite+aiosqlite://, postgresql+psycopg:// for "
+                    "postgresql+asyncpg://, mysql+pymysql:// for mysql+aiomysql://), or serve the application under "
+                    "ASGI.",
+                )
+            ]
+        )
+    return ledger if world == "wsgi" else _HoppingLedger(ledger)
+
+
+def _refuse_store(problem: str, fix: str) -> NoReturn:
+    raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)])
+
+
+async def _directly(call: Callable[[], T]) -> T:
+    return call()
+
+
+async def _in_a_thread(call: Callable[[], T]) -> T:
+    """One thread hop with the context variables kept; none for a caller that is in a thread of its own already.
+
+    The latter is work inside a ledger transaction that has hopped as a whole.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return call()
+    return await sync_to_async(call, thread_sensitive=False)()
+
+
+def _translated(error: Exception) -> AdapterError:
+    """A store's own exception as one of ours; only its class is named, since its text may hold personal data."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "Conflict" in names:
+        return Conflict("user_store", type(error).__name__)
+    return StoreUnavailable("user_store", type(error).__name__)
+
+
+def _ours_only(call: Callable[[], T]) -> T:
+    """Call a sync store; what it raises is translated on this thread, since a ``StopIteration`` never crosses one."""
+    try:
+        return call()
+    except JITError:
+        raise
+    except Exception as error:
+        raise _translated(error) from error
+
+
+@asynccontextmanager
+async def _ours() -> AsyncGenerator[None]:
+    try:
+        yield
+    except JITError:
+        raise
+    except Exception as error:
+        raise _translated(error) from error
+
+
+class _SyncUsers:
+    """A sync store, awaitable: each verb runs where ``run`` puts it."""
+
+    def __init__(self, store: Any, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
+        self._store = store
+        self._run = run
+
+    async def get(self, user_id: str) -> User | None:
+        return cast("User | None", await self._ask(lambda: self._store.get(user_id)))
+
+    async def find(self, *, email: str | None = None, username: str | None = None) -> Sequence[User]:
+        return cast("Sequence[User]", await self._ask(lambda: self._store.find(email=email, username=username)))
+
+    async def create(self, profile: Profile) -> User:
+        return cast("User", await self._ask(lambda: self._store.create(profile)))
+
+    async def update(self, user_id: str, changes: ProfileChanges) -> User:
+        return cast("User", await self._ask(lambda: self._store.update(user_id, changes)))
+
+    async def set_active(self, user_id: str, active: bool) -> None:
+        await self._ask(lambda: self._store.set_active(user_id, active))
+
+    async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
+        if callable(getattr(self._store, "set_roles", None)):
+            await self._ask(lambda: self._store.set_roles(user_id, roles))
+
+    async def _ask(self, call: Callable[[], object]) -> object:
+        return await self._run(lambda: _ours_only(call))
+
+
+class _AsyncUsers:
+    """An async store with the optional verb always there and its exceptions translated."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    async def get(self, user_id: str) -> User | None:
+        async with _ours():
+            return cast("User | None", await self._store.get(user_id))
+
+    async def find(self, *, email: str | None = None, username: str | None = None) -> Sequence[User]:
+        async with _ours():
+            return cast("Sequence[User]", await self._store.find(email=email, username=username))
+
+    async def create(self, profile: Profile) -> User:
+        async with _ours():
+            return cast("User", await self._store.create(profile))
+
+    async def update(self, user_id: str, changes: ProfileChanges) -> User:
+        async with _ours():
+            return cast("User", await self._store.update(user_id, changes))
+
+    async def set_active(self, user_id: str, active: bool) -> None:
+        async with _ours():
+            await self._store.set_active(user_id, active)
+
+    async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
+        if callable(getattr(self._store, "set_roles", None)):
+            async with _ours():
+                await self._store.set_roles(user_id, roles)
+
+
+class _HoppingLedger:
+    """A sync ledger under ASGI: every call, a whole transaction included, is stepped in one thread hop."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    @property
+    def answers(self) -> Literal["at once", "later"]:
+        return "later"
+
+    @property
+    def keeps_users(self) -> bool:
+        return self._ledger.keeps_users
+
+    async def prepare(self) -> None:
+        await _in_a_thread(lambda: step(self._ledger.prepare()))
+
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        return await _in_a_thread(lambda: step(self._ledger.transaction(work)))
+
+    async def find_session(self, session_id: str) -> SessionView | None:
+        return await _in_a_thread(lambda: step(self._ledger.find_session(session_id)))
+
+    async def touch_session(self, session_id: str, at: int) -> None:
+        await _in_a_thread(lambda: step(self._ledger.touch_session(session_id, at)))
+
+    async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
+        return await _in_a_thread(lambda: step(self._ledger.read_feed(after, limit)))
+
+    async def list_audit(
+        self, *, after: str | None = None, type: str | None = None, user_id: str | None = None, limit: int = 1000
+    ) -> Sequence[AuditEvent]:
+        return await _in_a_thread(
+            lambda: step(self._ledger.list_audit(after=after, type=type, user_id=user_id, limit=limit))
+        )
+
+    async def list_users(self, *, limit: int = 1000, after: str | None = None) -> Sequence[Account]:
+        return await _in_a_thread(lambda: step(self._ledger.list_users(limit=limit, after=after)))
+
+    async def prune(self, before: int) -> int:
+        return await _in_a_thread(lambda: step(self._ledger.prune(before)))
+
+    async def close(self) -> None:
+        await _in_a_thread(lambda: step(self._ledger.close()))

@@ -1,0 +1,129 @@
+"""``check``: is the configuration right, and with ``--live``, do the identity providers and the database agree?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Sequence
+
+from jit_middleware.assembly import open_transport
+from jit_middleware.cli.live import Step, check_connection, check_database
+from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json
+from jit_middleware.model import JSON
+from jit_middleware.settings import OIDCConnection, Settings
+from jit_middleware.system import SystemClock
+
+NAME = "check"
+HELP = "Check the settings; with --live, prove them against the identity providers and the database."
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="also ask the identity providers and the database",
+    )
+    json_option(parser)
+    parser.set_defaults(command=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    settings = Settings.load()
+    steps: Sequence[Step] = _live(settings) if arguments.live else ()
+    is_good = all(step.ok for step in steps)
+    if arguments.json:
+        say_json(
+            {
+                "ok": is_good,
+                "settings": in_force(settings),
+                "warnings": settings.warnings(),
+                "steps": [{"name": each.name, "ok": each.ok, "detail": each.detail, "fix": each.fix} for each in steps],
+            }
+        )
+        return DONE if is_good else NO
+    for name, value in in_force(settings).items():
+        say(f"{name}: {_shown(value)}")
+    complain(*(f"warning: {sentence}" for sentence in settings.warnings()))
+    for step in steps:
+        say(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", *([] if step.ok else [f"      {step.fix}"]))
+    if not arguments.live:
+        say("The settings are complete. `jit-middleware check --live` asks the providers and the database.")
+    return DONE if is_good else NO
+
+
+def _live(settings: Settings) -> list[Step]:
+    return [*asyncio.run(_ask_providers(settings)), check_database(settings)]
+
+
+async def _ask_providers(settings: Settings) -> list[Step]:
+    clock = SystemClock()
+    transport = open_transport(settings, "wsgi", clock)
+    steps: list[Step] = []
+    try:
+        for connection in settings.connections:
+            steps.extend(await check_connection(connection, transport=transport, clock=clock))
+    finally:
+        await transport.close()
+    return steps
+
+
+def in_force(settings: Settings) -> dict[str, JSON]:
+    """What is in force, by the names operators know; no secrets."""
+    provisioning, paths = settings.provisioning, settings.paths
+    return {
+        "public_url": settings.public_url.join(""),
+        "endpoint_prefix": settings.endpoint_prefix,
+        "secret_keys": len(settings.secret_keys),
+        "connections": [_connection(connection, settings) for connection in settings.connections],
+        "database": settings.database_label,
+        "user_store": settings.user_store,
+        "public_paths": paths.public,
+        "optional_paths": paths.optional,
+        "api_paths": paths.api,
+        "provisioning": provisioning.mode,
+        "initial_status": provisioning.initial_status.value,
+        "link_policy": provisioning.link_policy,
+        "sync": provisioning.sync,
+        "default_roles": provisioning.default_roles,
+        "role_rules": [{"when": rule.when, "grant": rule.grant} for rule in provisioning.role_rules],
+        "allowed_domains": provisioning.allowed_domains,
+        "required_groups": provisioning.required_groups,
+        "session_idle_seconds": settings.session.idle,
+        "session_absolute_seconds": settings.session.absolute,
+        "revocation_max_staleness_seconds": settings.revocation_max_staleness,
+        "revocation_grace_seconds": settings.revocation_grace,
+        "inject": [*settings.inject.presets, *(f"{name}={source}" for name, source in settings.inject.headers)],
+        "app_cookies": settings.inject.app_cookies,
+        "trusted_proxies": settings.trusted_proxies.count or [str(each) for each in settings.trusted_proxies.networks],
+        "private_hosts": settings.private_hosts,
+        "app_name": settings.app_name,
+        "app": settings.app,
+        "templates": settings.templates,
+        "insecure": settings.insecure,
+    }
+
+
+def _connection(connection: OIDCConnection, settings: Settings) -> dict[str, JSON]:
+    return {
+        "name": connection.name,
+        "issuer": connection.issuer,
+        "client_id": connection.client_id,
+        "redirect_uri": settings.public_url.join(f"{settings.endpoint_prefix}/callback/{connection.name}"),
+        "credential": "private key" if connection.private_key is not None else "client secret",
+        "scopes": connection.scopes,
+        "needed_claims": connection.needed_claims,
+        "tenant": connection.tenant,
+    }
+
+
+def _shown(value: JSON) -> str:
+    match value:
+        case None:
+            return "-"
+        case str() | int() | float():
+            return str(value)
+        case dict():
+            return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
+        case _:
+            return "; ".join(_shown(inner) for inner in value) or "-"

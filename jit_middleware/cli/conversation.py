@@ -1,0 +1,60 @@
+"""One conversation with the ledger: open, prepare, ask, close."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from jit_middleware.model import AuditEvent
+from jit_middleware.ports import Clock, Ledger, TokenSource
+from jit_middleware.settings import Settings
+
+T = TypeVar("T")
+
+
+def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]]) -> T:
+    """What the ledger of these settings answers. Works with ledgers that answer at once and with those that wait.
+
+    Raises ``ConfigurationError`` when the schema is too old, ``StoreUnavailable`` when the database cannot be asked.
+    """
+
+    from jit_middleware.assembly import open_ledger  # only now: it brings every room of the house along
+
+    async def conversation() -> T:
+        ledger = open_ledger(settings)
+        try:
+            await ledger.prepare()
+            return await question(ledger)
+        finally:
+            await ledger.close()
+
+    return asyncio.run(conversation())
+
+
+def actor() -> str:
+    """Who the audit trail says did it: the account of the operating system."""
+    try:
+        return f"cli:{getpass.getuser()}"
+    except (KeyError, OSError, ImportError):  # a container's user id without a name
+        return "cli"
+
+
+def event_id(clock: Clock, tokens: TokenSource) -> str:
+    """An id for an audit event; ids sort by time."""
+    return f"{clock.now() * 1000:012x}-{tokens(10)}"
+
+
+def sessions_revoked(
+    clock: Clock, tokens: TokenSource, *, count: int, user_id: str | None = None, session: str | None = None
+) -> AuditEvent:
+    """The audit event of sessions ended by hand."""
+    return AuditEvent(
+        id=event_id(clock, tokens),
+        type="sessions.revoked",
+        at=clock.now(),
+        user_id=user_id,
+        session=session,
+        data={"actor": actor(), "sessions_ended": count},
+    )

@@ -1,0 +1,180 @@
+"""The steps of ``check --live``: each asks one thing of the world and says what to do when the answer is no."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Final, cast
+from urllib.parse import urlsplit
+
+from jit_middleware.cli.conversation import converse
+from jit_middleware.errors import AdapterError, ConfigurationError, ProviderUnavailable
+from jit_middleware.ports import Clock, Fetch, Fetched, Ledger, Transport
+from jit_middleware.settings import OIDCConnection, Settings
+
+_ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+_REACH: Final = "check the issuer, DNS, the firewall and the provider's certificate from this machine."
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing that was checked; ``fix`` is empty when it is ``ok``."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+async def check_connection(connection: OIDCConnection, *, transport: Transport, clock: Clock) -> list[Step]:
+    """Discovery, what it promises, the keys and the clock of one provider; what needs a failed step is left out."""
+    name = connection.name
+    discovery = f"{connection.issuer.removesuffix('/')}/.well-known/openid-configuration"
+    answer = await _get(transport, discovery)
+    if isinstance(answer, str):
+        return [Step(f"{name} discovery", False, f"{discovery}: {answer}.", _REACH)]
+    metadata = _object(answer.body)
+    if metadata is None:
+        return [Step(f"{name} discovery", False, f"{discovery} is not a JSON object.", "check the issuer.")]
+    steps = [
+        Step(f"{name} discovery", True, discovery),
+        _issuer(connection, metadata),
+        _clock(connection, answer, clock.now()),
+        *_promises(connection, metadata),
+    ]
+    jwks_uri = metadata.get("jwks_uri")
+    if isinstance(jwks_uri, str):
+        steps.append(await _keys(connection, transport, jwks_uri))
+    return steps
+
+
+def check_database(settings: Settings) -> Step:
+    """The database answers, and its schema is the one this version needs; a missing one is left to the first start."""
+    from jit_middleware_sqlalchemy import schema_version
+
+    async def question(ledger: Ledger) -> None:
+        await ledger.read_feed(None)
+
+    label = settings.database_label
+    try:
+        version = schema_version(settings.database_url)
+        if version is None:
+            return Step("database", True, f"{label} answers; the first start will make the schema")
+        converse(settings, question)
+    except ConfigurationError as error:
+        return Step("database", False, " ".join(fault.problem for fault in error.faults), error.faults[0].fix)
+    except AdapterError as error:
+        return Step("database", False, f"{label}: {error}.", "check JIT_DATABASE_URL, and that the server runs.")
+    return Step("database", True, f"{label} answers; its schema {version} is the current one")
+
+
+async def _get(transport: Transport, url: str) -> Fetched | str:
+    try:
+        answer = await transport.fetch(Fetch(url, headers={"accept": "application/json"}))
+    except ProviderUnavailable as error:
+        return str(error)
+    return answer if answer.status == 200 else f"the answer has status {answer.status}"
+
+
+def _issuer(connection: OIDCConnection, metadata: Mapping[str, object]) -> Step:
+    said = metadata.get("issuer")
+    if said == connection.issuer:  # OIDC Discovery §4.3: identical, a slash at the end counts
+        return Step(f"{connection.name} issuer", True, connection.issuer)
+    fix = f"set the issuer to exactly {said}, if that is the provider meant." if isinstance(said, str) else _REACH
+    return Step(
+        f"{connection.name} issuer", False, f"the provider calls itself {said!r}, not {connection.issuer!r}.", fix
+    )
+
+
+def _clock(connection: OIDCConnection, answer: Fetched, now: int) -> Step:
+    name = f"{connection.name} clock"
+    try:
+        theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        return Step(name, True, "not compared: the provider sends no date")
+    away = int(theirs.timestamp()) - now
+    allowed = connection.clock_skew
+    if abs(away) <= allowed:
+        return Step(name, True, f"the provider's clock is {away:+d}s from ours ({allowed}s are allowed)")
+    fix = "set this machine's clock by NTP; if the provider is the one who is off, raise clock_skew (at most 5m)."
+    return Step(name, False, f"the provider's clock is {away:+d}s from ours, and {allowed}s are allowed.", fix)
+
+
+def _promises(connection: OIDCConnection, metadata: Mapping[str, object]) -> list[Step]:
+    name = connection.name
+    missing = [key for key in _ENDPOINTS if not isinstance(metadata.get(key), str)]
+    open_ones = [key for key in _ENDPOINTS if key not in missing and _is_weaker(str(metadata[key]), connection.issuer)]
+    if missing or open_ones:
+        detail = "; ".join(
+            (*(f"{key} is missing" for key in missing), *(f"{key} is not https" for key in open_ones)),
+        )
+        steps = [Step(f"{name} endpoints", False, f"{detail}.", "ask the provider's operator to correct its metadata.")]
+    else:
+        steps = [Step(f"{name} endpoints", True, "authorization, token and keys")]
+    algorithms = _texts(metadata.get("id_token_signing_alg_values_supported"))
+    steps.append(
+        _overlap(f"{name} algorithms", connection.algorithms, algorithms, "accept one of them with JIT_OIDC_ALGORITHMS")
+    )
+    if (challenges := _texts(metadata.get("code_challenge_methods_supported"))) is not None:
+        steps.append(_overlap(f"{name} PKCE", ("S256",), challenges, "allow PKCE with S256 at the provider (RFC 7636)"))
+    if connection.client_auth is not None:
+        methods = _texts(metadata.get("token_endpoint_auth_methods_supported"))
+        steps.append(
+            _overlap(f"{name} client auth", (connection.client_auth,), methods, "choose one of them as client_auth")
+        )
+    if connection.response_mode is not None:
+        modes = _texts(metadata.get("response_modes_supported"))
+        steps.append(_overlap(f"{name} response mode", (connection.response_mode,), modes, "choose one of them"))
+    return steps
+
+
+def _overlap(name: str, wanted: Sequence[str], offered: Sequence[str] | None, fix: str) -> Step:
+    """Whether the provider offers something that is wanted; what it does not mention is not held against it."""
+    if offered is None:
+        return Step(name, True, f"{' '.join(wanted)} (the provider does not say what it offers)")
+    both = [each for each in wanted if each in offered]
+    if both:
+        return Step(name, True, " ".join(both))
+    return Step(name, False, f"wanted is {' '.join(wanted)}, offered is {' '.join(offered) or 'nothing'}.", f"{fix}.")
+
+
+async def _keys(connection: OIDCConnection, transport: Transport, jwks_uri: str) -> Step:
+    name = f"{connection.name} keys"
+    answer = await _get(transport, jwks_uri)
+    if isinstance(answer, str):
+        fix = "check that this machine may reach the address; a private one must be named in JIT_PRIVATE_HOSTS."
+        return Step(name, False, f"{jwks_uri}: {answer}.", fix)
+    keys = (_object(answer.body) or {}).get("keys")
+    found = cast("Sequence[object]", keys) if isinstance(keys, list) else ()
+    count = sum(_signs(key) for key in found)
+    if count:
+        return Step(name, True, f"{count} for signatures")
+    return Step(name, False, f"{jwks_uri} holds no public key for signatures.", "ask the provider's operator.")
+
+
+def _signs(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    key = cast("Mapping[str, object]", value)
+    return key.get("kty") in {"RSA", "EC", "OKP"} and key.get("use") in {None, "sig"}
+
+
+def _is_weaker(endpoint: str, issuer: str) -> bool:
+    """Whether an endpoint does without TLS although the issuer has it."""
+    return urlsplit(endpoint).scheme != "https" and urlsplit(issuer).scheme == "https"
+
+
+def _object(body: bytes) -> Mapping[str, object] | None:
+    try:
+        found = cast("object", json.loads(body))
+    except (ValueError, RecursionError):
+        return None
+    return cast("Mapping[str, object]", found) if isinstance(found, dict) else None
+
+
+def _texts(value: object) -> tuple[str, ...] | None:
+    if not isinstance(value, list):
+        return None
+    return tuple(each for each in cast("Sequence[object]", value) if isinstance(each, str))

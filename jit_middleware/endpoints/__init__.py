@@ -1,0 +1,46 @@
+"""What our own prefix can be asked, one file for each thing; this is the table.
+
+An endpoint is ``async (house, request, name) -> Response``; ``name`` is what follows the endpoint's own
+name in the path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from jit_middleware.endpoints.callback import callback
+from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.login import login
+from jit_middleware.endpoints.logout import logout, signed_out
+from jit_middleware.endpoints.status import health, ready, session
+from jit_middleware.errors import RequestError
+from jit_middleware.http.messages import Request, Response
+
+Endpoint: TypeAlias = Callable[[House, Request, str], Awaitable[Response]]
+
+#: name → (methods, whether something may follow the name, the endpoint)
+TABLE: Final[dict[str, tuple[tuple[str, ...], bool, Endpoint]]] = {
+    "login": (("GET", "HEAD"), True, login),
+    "callback": (("GET", "POST"), True, callback),
+    "logout": (("GET", "POST"), False, logout),
+    "signed-out": (("GET", "HEAD"), False, signed_out),
+    "session": (("GET", "HEAD"), False, session),
+    "health": (("GET", "HEAD"), False, health),
+    "ready": (("GET", "HEAD"), False, ready),
+}
+
+
+async def answer(house: House, request: Request, path: str) -> Response:
+    """The answer of our endpoint at ``path`` (what follows the prefix). Raises ``RequestError`` (404, 405) and whatever
+    the endpoint raises."""
+    first, _, name = path.partition("/")
+    methods, takes_name, endpoint = TABLE.get(first, ((), False, None))
+    if endpoint is None or "/" in name or (name and not takes_name):
+        raise RequestError("endpoint_unknown", status=404)
+    if request.kind != "http" or request.method not in methods:
+        raise RequestError("method_not_allowed", status=405, headers=[("Allow", ", ".join(methods))])
+    return await endpoint(house, request, name)
+
+
+__all__ = ["TABLE", "House", "answer"]

@@ -1,0 +1,73 @@
+"""What every endpoint has at hand: the rooms of one application, put together by the assembly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from jit_middleware.audit import AuditTrail
+from jit_middleware.endpoints.hops import Hops
+from jit_middleware.http.cookies import CookieSpec
+from jit_middleware.http.messages import Request
+from jit_middleware.http.targets import checked_target
+from jit_middleware.keyring import Signature
+from jit_middleware.pages import Pages
+from jit_middleware.ports import Clock, Ledger, TokenSource
+from jit_middleware.provisioning import Provisioner
+from jit_middleware.sessions import Housekeeping, Sessions
+from jit_middleware.settings import Settings
+from jit_middleware.sso.state import LoginStates
+from jit_middleware.sso.strategy import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The rooms, and the few answers about our own URLs that several endpoints need."""
+
+    settings: Settings
+    strategies: Mapping[str, Strategy]
+    states: LoginStates
+    sessions: Sessions
+    provisioner: Provisioner
+    ledger: Ledger
+    audit: AuditTrail
+    pages: Pages
+    hops: Hops
+    housekeeping: Housekeeping
+    logout_tokens: Signature
+    app_cookies: tuple[CookieSpec, ...]
+    clock: Clock
+    tokens: TokenSource
+
+    @property
+    def home(self) -> str:
+        """The path to land on when nothing better is known."""
+        return self.settings.public_url.mount + "/"
+
+    def own(self, endpoint: str) -> str:
+        """The path of one of our endpoints, as browsers see it."""
+        return f"{self.settings.public_url.mount}{self.settings.endpoint_prefix}/{endpoint}"
+
+    def login_path(self, target: str, connection: str | None = None, *, someone_else: bool = False) -> str:
+        """The path that begins a login which lands on ``target``; at a connection, or at the choice of one."""
+        endpoint = self.own("login" if connection is None else f"login/{connection}")
+        return f"{endpoint}?next={quote(target, safe='/')}{'&someone=else' if someone_else else ''}"
+
+    def own_url(self, endpoint: str) -> str:
+        """The whole URL of one of our endpoints."""
+        return self.settings.public_url.join(f"{self.settings.endpoint_prefix}/{endpoint}")
+
+    def target(self, wanted: str | None) -> str:
+        """The checked path to land on after a login."""
+        url = self.settings.public_url
+        return checked_target(wanted, origin=url.origin, own_prefix=self.settings.endpoint_prefix, mount=url.mount)
+
+    def client_of(self, request: Request) -> str:
+        """The address of the client, as far as the trusted proxies vouch for it; ``-`` when it is not known."""
+        forwarded = [value for name, value in request.headers if name == "x-forwarded-for"]
+        return self.settings.trusted_proxies.client(request.client, forwarded) or "-"
+
+    def reference(self) -> str:
+        """A fresh id that ties a page to its log line and audit event; easy to read out on the telephone."""
+        return self.tokens(9).replace("-", "x").replace("_", "z")

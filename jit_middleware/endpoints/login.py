@@ -1,0 +1,60 @@
+"""``login``: choose a connection, or go straight on when there is one."""
+
+from __future__ import annotations
+
+import logging
+from urllib.parse import parse_qsl
+
+from jit_middleware.endpoints.house import House
+from jit_middleware.errors import RequestError
+from jit_middleware.http.messages import Request, Response
+from jit_middleware.pages import redirect
+from jit_middleware.sso.strategy import Strategy
+
+log = logging.getLogger("jit_middleware")
+
+
+async def login(house: House, request: Request, name: str) -> Response:
+    """``login?next=/path`` and ``login/<connection>?next=/path``; somebody signed in already goes to the target."""
+    asked = _query(request)
+    target = house.target(asked.get("next"))
+    if await house.sessions.find(request.cookie) is not None:
+        return redirect(target, status=303)
+    if not name:
+        return await challenge(house, request, target)
+    strategy = house.strategies.get(name)
+    if strategy is None:
+        raise RequestError("connection_unknown", status=404)
+    return await begin(house, request, strategy, target, someone_else=asked.get("someone") == "else")
+
+
+async def challenge(house: House, request: Request, target: str) -> Response:
+    """Send the browser to sign in and come back to ``target``."""
+    if len(house.strategies) == 1:
+        (strategy,) = house.strategies.values()
+        return await begin(house, request, strategy, target)
+    choices = [(strategy.label, house.own(f"login/{strategy.name}")) for strategy in house.strategies.values()]
+    return house.pages.chooser(choices, next=target)
+
+
+async def begin(
+    house: House, request: Request, strategy: Strategy, target: str, *, restarts: int = 0, someone_else: bool = False
+) -> Response:
+    """Start a login: its secrets go into a cookie of its own, the browser goes to the provider."""
+    if house.hops.exhausted(request.cookie):
+        reference = house.reference()
+        log.warning("login_loop reference=%s client=%s", reference, house.client_of(request))
+        return house.pages.loop(reference=reference, retry_url=house.login_path(target, strategy.name))
+    state = house.states.begin(strategy.name, target, restarts=restarts, someone_else=someone_else)
+    url = await strategy.request_phase(state)
+    return redirect(url, status=302, cookies=house.states.keep(state, strategy, request.cookie))
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The parameters that are there once; one that is there twice is left out, so that nobody reads it otherwise."""
+    try:
+        pairs = parse_qsl(request.query, max_num_fields=50)
+    except ValueError:
+        return {}
+    names = [name for name, _ in pairs]
+    return {name: value for name, value in pairs if names.count(name) == 1}

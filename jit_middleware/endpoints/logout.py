@@ -1,0 +1,81 @@
+"""``logout``: end the session here, then at the provider. ``signed-out``: the page that does not bounce back in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+from jit_middleware.endpoints.house import House
+from jit_middleware.errors import AdapterError, LoginError, RequestError
+from jit_middleware.http.messages import Request, Response
+from jit_middleware.model import SessionRecord
+from jit_middleware.pages import LOGOUT_TOKEN_FIELD, redirect
+from jit_middleware.ports import Transaction
+
+_LARGEST_FORM = 4_096
+
+
+async def logout(house: House, request: Request, _name: str) -> Response:
+    """POST ends the session; GET asks first, because any page can send a browser here (logout CSRF).
+
+    A POST counts when it carries the token of the confirmation page or comes from our own origin.
+    """
+    live = await house.sessions.find(request.cookie)
+    if live is None:
+        return redirect(house.own("signed-out"), status=303, cookies=_forget(house))
+    token = house.logout_tokens.tag(live.session_id)
+    if request.method == "GET" or not await _meant(house, request, live.session_id):
+        onward = await _provider_logout(house, await _record(house, live.session_id))
+        return house.pages.confirm_logout(
+            action_url=house.own("logout"), token=token, form_targets=[] if onward is None else [onward]
+        )
+    record = await _record(house, live.session_id)
+    now = house.clock.now()
+
+    async def end(tx: Transaction) -> None:
+        for ended in await tx.end_sessions(now, session_id=live.session_id):
+            await tx.append_audit(house.audit.session_ended(ended, cause="logout"))
+
+    await house.ledger.transaction(end)
+    house.sessions.forget(request.cookie)
+    onward = await _provider_logout(house, record)
+    return redirect(onward or house.own("signed-out"), status=303, cookies=_forget(house))
+
+
+async def signed_out(house: House, _request: Request, _name: str) -> Response:
+    return house.pages.signed_out(login_url=house.own("login"))
+
+
+async def _record(house: House, session_id: str) -> SessionRecord | None:
+    view = await house.ledger.find_session(session_id)
+    return None if view is None else view.session
+
+
+async def _provider_logout(house: House, record: SessionRecord | None) -> str | None:
+    """Where the provider's own session ends, or ``None``; a provider that is down must not keep anybody signed in
+    here."""
+    strategy = None if record is None else house.strategies.get(record.connection)
+    if record is None or strategy is None:
+        return None
+    shown = replace(record, logout_hint=house.sessions.logout_hint(record))
+    try:
+        return await strategy.logout_phase(shown, house.own_url("signed-out"))
+    except (AdapterError, LoginError):
+        return None
+
+
+async def _meant(house: House, request: Request, session_id: str) -> bool:
+    if request.header("sec-fetch-site") == "same-origin":
+        return True
+    if request.header("origin") == house.settings.public_url.origin:
+        return True
+    try:
+        form = (await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace")
+        sent = [value for key, value in parse_qsl(form, max_num_fields=10) if key == LOGOUT_TOKEN_FIELD]
+    except ValueError as error:
+        raise RequestError("form_malformed") from error
+    return len(sent) == 1 and house.logout_tokens.tag_matches(session_id, sent[0])
+
+
+def _forget(house: House) -> list[tuple[str, str]]:
+    return [house.sessions.cookie.clear(), house.hops.clear(), *(spec.clear() for spec in house.app_cookies)]

@@ -1,0 +1,152 @@
+"""What can go wrong, as one tree.
+
+::
+
+    JITError
+     ├─ ConfigurationError      at start: every fault with its setting and the fix
+     ├─ RequestError            a message to one of our own endpoints is malformed
+     ├─ LoginError              this person's attempt to log in failed
+     │   ├─ VerificationError   what the identity provider said does not verify
+     │   ├─ ProviderRefused     the identity provider itself answered with an error
+     │   └─ NotProvisioned      verified, but this person gets no account or no access
+     └─ AdapterError            something outside failed
+         ├─ Conflict            a unique key is taken: the unit of work is run again
+         ├─ ProviderUnavailable the identity provider cannot be reached, or talks nonsense
+         └─ StoreUnavailable    the database or user store cannot be reached or written
+
+Each class carries a stable public ``code``, the HTTP ``status`` it deserves and one ``public`` sentence. The ``reason``
+(a stable name, narrower than the code) and the message go to the log and the audit trail, never to the browser: every
+refusal of one class looks the same from outside (no oracle, no user enumeration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class JITError(Exception):
+    """The root: carries what the browser may see and, apart from it, what the operator needs."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+    public: ClassVar[str] = "Something went wrong."
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the configuration: which ``setting``, what is wrong, and the ``fix``."""
+
+    setting: str
+    problem: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.problem} Fix: {self.fix}"
+
+
+class ConfigurationError(JITError):
+    """The middleware cannot start; ``faults`` lists everything that is wrong, all at once."""
+
+    code = "configuration"
+    public = "This application's sign-on is not configured correctly."
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        lines = "\n".join(f"  - {fault}" for fault in self.faults)
+        super().__init__("configuration", f"{count} in the configuration:\n{lines}")
+
+
+class RequestError(JITError):
+    """A message to one of our endpoints is malformed; ``status`` may be narrowed per instance (405, 413, 415)."""
+
+    code = "bad_request"
+    status = 400
+    public = "That request could not be understood."
+
+    def __init__(
+        self, reason: str, detail: str = "", *, status: int = 400, headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(reason, detail)
+        self.response_status = status
+        self.headers = tuple(headers)
+
+
+class LoginError(JITError):
+    """This person's attempt to log in failed."""
+
+    code = "login_failed"
+    status = 403
+    public = "You could not be signed in."
+
+
+class VerificationError(LoginError):
+    """The identity provider's message does not verify. One sentence for all of them: the reason is nobody's
+    business."""
+
+    code = "login_not_verified"
+    status = 403
+    public = "The answer of the identity provider could not be verified, so you were not signed in."
+
+
+class StaleLogin(LoginError):
+    """The login this answer belongs to is not known to this browser: too old, already used, or another browser's."""
+
+    code = "login_expired"
+    status = 400
+    public = "This sign-in was started too long ago, was already used, or was started in another browser."
+
+
+class ProviderRefused(LoginError):
+    """The identity provider answered with an OAuth error (RFC 6749 §4.1.2.1) or a SAML status other than Success."""
+
+    code = "provider_refused"
+    status = 403
+    public = "The identity provider did not sign you in."
+
+
+class NotProvisioned(LoginError):
+    """The person is who they say, but gets no account or no access here."""
+
+    code = "not_provisioned"
+    status = 403
+    public = "You are signed in at the identity provider, but you have no access to this application."
+
+
+class AdapterError(JITError):
+    """Something outside failed; nothing was changed here."""
+
+    code = "unavailable"
+    status = 503
+    public = "A service this application needs is not available right now. Please try again."
+
+
+class Conflict(AdapterError):
+    """A unique key is taken. ``reason`` names which: the unit of work is read afresh and run again, at most three
+    times."""
+
+    code = "conflict"
+    status = 503
+
+
+class ProviderUnavailable(AdapterError):
+    """The identity provider cannot be reached in time, or answers with something that is not the protocol."""
+
+    code = "provider_unavailable"
+    status = 503
+    public = "The identity provider cannot be reached right now. Please try again in a moment."
+
+
+class StoreUnavailable(AdapterError):
+    """The database or the user store cannot be reached, or cannot be written."""
+
+    code = "store_unavailable"
+    status = 503
+    public = "This application's user database is not available right now. Please try again in a moment."

@@ -1,0 +1,110 @@
+"""The flow of every request, top to bottom.
+
+1. an endpoint of our own answers for itself
+2. a live session goes on to the app as its user, unless another site is writing in that user's name
+3. a public path goes on as nobody
+4. what cannot follow a redirect gets a 401
+5. a browser is sent to sign in
+
+The edges scrub forged identity headers and hide our cookies on every path, whatever is decided here.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+from jit_middleware.endpoints import House, answer
+from jit_middleware.endpoints.login import challenge
+from jit_middleware.endpoints.refusal import refuse, unauthenticated
+from jit_middleware.errors import JITError, RequestError, StoreUnavailable
+from jit_middleware.http.headers import Scrubber
+from jit_middleware.http.messages import Decision, PassThrough, Request, Respond
+from jit_middleware.http.navigation import follows_redirects, forged_write
+from jit_middleware.http.paths import Access, is_own
+from jit_middleware.ports import Transport
+from jit_middleware.sessions import CachedSession
+
+
+class ForgedWrite(RequestError):
+    """Another site is writing in the signed-in person's name."""
+
+    code = "cross_site_request"
+    status = 403
+    public = "This request came from another website and was not carried out."
+
+
+class Gate:
+    """Decides what happens to a request. One for each wrapped app and process."""
+
+    def __init__(self, house: House, *, scrubber: Scrubber, transport: Transport) -> None:
+        self.scrubber = scrubber
+        self.house = house
+        self._transport = transport
+        self._prefix = house.settings.endpoint_prefix
+        self._under_prefix = self._prefix + "/"
+        self._policy = house.settings.paths
+        self._origin = house.settings.public_url.origin
+        self._refuse_forged = "JIT_INSECURE_CROSS_SITE_WRITES" not in house.settings.insecure
+        self._sessions = house.sessions
+
+    def admit(self, path: str, cookie: str) -> PassThrough | None:
+        """The hot path: a session this process knows and that is fresh. No I/O, no coroutine; ``None``: ask ``decide``.
+
+        For safe methods (RFC 9110 §9.2.1) only: a write is looked at more closely.
+        """
+        if path.startswith(self._under_prefix):
+            return None
+        return self._sessions.admit(cookie)
+
+    async def decide(self, request: Request) -> Decision:
+        """Whatever ``admit`` does not answer. Never raises a ``JITError``: a refusal is an answer."""
+        house = self.house
+        try:
+            own = is_own(request.path, self._prefix)
+            if own is not None:
+                return Respond(await answer(house, request, own))
+            return await self._judge(request)
+        except JITError as error:
+            return Respond(refuse(house, request, error, reference=house.reference()))
+
+    async def _judge(self, request: Request) -> Decision:
+        house = self.house
+        access = self._policy.classify(request.path)
+        live = await self._find(request, access)
+        if live is not None:
+            if self._refuse_forged and forged_write(request, self._origin):
+                raise ForgedWrite("cross_site_write", status=403)
+            return live.pass_with(self._sessions.rest_of(request.cookie))
+        if access in (Access.PUBLIC, Access.OPTIONAL):
+            return PassThrough(None, self._sessions.rest_of(request.cookie))
+        if request.kind == "websocket" or access is Access.API or not follows_redirects(request):
+            return Respond(unauthenticated(house, request, house.target(_location(request, house))))
+        return Respond(await challenge(house, request, house.target(_location(request, house))))
+
+    async def _find(self, request: Request, access: Access) -> CachedSession | None:
+        if not request.cookie:
+            return None
+        try:
+            return await self._sessions.find(request.cookie)
+        except StoreUnavailable:
+            if access is Access.PUBLIC:
+                return None  # a public page stays up without the database
+            raise
+
+    async def start(self) -> None:
+        """Make sure the ledger's schema is there. Raises ``StoreUnavailable``, or ``ConfigurationError`` for an old
+        one."""
+        await self.house.ledger.prepare()
+
+    async def close(self) -> None:
+        """Let go of connections to the database and the providers; the next request takes new ones."""
+        await self.house.ledger.close()
+        await self._transport.close()
+
+
+def _location(request: Request, house: House) -> str:
+    """The path and query asked for, as a target to come back to. A write cannot be repeated: its page is asked for."""
+    path = house.settings.public_url.mount + quote(
+        request.path.encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~-._"
+    )
+    return f"{path}?{request.query}" if request.query and request.method in ("GET", "HEAD") else path

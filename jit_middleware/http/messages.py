@@ -1,0 +1,80 @@
+"""What an edge hands to the core and gets back: inert data, no open files, no live connections."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from jit_middleware.model import Session, User
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the core sees it.
+
+    ``path`` is the decoded path below the mount point (``SCRIPT_NAME``/``root_path`` taken off), undecodable bytes as
+    lone surrogates. ``headers`` are lower-case names with latin-1 values, in the order received, duplicates kept.
+    ``cookie`` is all Cookie headers joined by ``"; "``. ``read_body(limit)`` is awaited by our own endpoints only; it
+    raises ``RequestError("body_too_large", status=413)`` beyond the limit (bytes).
+    """
+
+    kind: Literal["http", "websocket"]
+    method: str
+    path: str
+    query: str
+    headers: Sequence[tuple[str, str]]
+    cookie: str
+    client: str | None
+    read_body: Callable[[int], Awaitable[bytes]] = field(repr=False)
+
+    def header(self, name: str) -> str | None:
+        """The first value of that (lower-case) header."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer of ours. Header values are latin-1 text; ``Content-Length`` is added by the edge."""
+
+    status: int
+    headers: Sequence[tuple[str, str]] = ()
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that goes on to the app as this user; made once per cached session and shared by its requests.
+
+    ``environ`` and ``scope`` are what the app is to see (keys to set), ``headers`` request headers to add.
+    """
+
+    user: User
+    session: Session
+    environ: dict[str, object]
+    scope: dict[str, object]
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PassThrough:
+    """Hand the request to the app; ``admission`` is ``None`` for an anonymous one on a public path.
+
+    ``cookie`` is the Cookie header without our own cookies (empty: drop the header).
+    """
+
+    admission: Admission | None
+    cookie: str
+
+
+@dataclass(frozen=True, slots=True)
+class Respond:
+    """Answer the request here. For a websocket: refuse the handshake with this status."""
+
+    response: Response
+
+
+Decision: TypeAlias = PassThrough | Respond

@@ -1,0 +1,251 @@
+"""What crosses from one room to another: frozen, slotted data without behaviour.
+
+Times are whole seconds since the epoch (UTC) inside the middleware, aware ``datetime`` where the app sees them.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+from typing import Final, TypeAlias
+
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+Claims: TypeAlias = Mapping[str, JSON]
+
+NO_CLAIMS: Final[Claims] = MappingProxyType({})
+DEFAULT_TENANT: Final = "default"
+
+
+class Status(enum.StrEnum):
+    """Where an account stands in its lifecycle; only ``ACTIVE`` is served."""
+
+    INVITED = "invited"
+    PENDING = "pending"
+    ACTIVE = "active"
+    DORMANT = "dormant"
+    SUSPENDED = "suspended"
+    DEPROVISIONED = "deprovisioned"
+    DELETED = "deleted"
+    ERASED = "erased"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The local user, as the app and the stores see it.
+
+    ``id`` is the store's own key as text and never changes. ``username`` is what ``REMOTE_USER`` shows; ``roles`` are
+    sorted and free of duplicates; ``attributes`` holds the further mapped fields, JSON values only.
+    """
+
+    id: str
+    username: str
+    email: str | None = None
+    display_name: str | None = None
+    roles: tuple[str, ...] = ()
+    attributes: Claims = field(default_factory=lambda: NO_CLAIMS)
+    tenant: str = DEFAULT_TENANT
+    status: Status = Status.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The login the current request belongs to. Times are aware UTC."""
+
+    id: str
+    user_id: str
+    connection: str
+    authenticated_at: datetime
+    expires_at: datetime
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedIdentity:
+    """Who the identity provider says this is, after every check. Built in ``sso`` only (a test holds this).
+
+    ``email_verified`` is ``True`` only for the JSON value ``true``; ``None`` when the provider says nothing.
+    ``session_ceiling`` is the provider's own upper bound for our session, seconds since the epoch.
+    ``logout_hint`` is what the provider wants to see again at logout (OIDC: the ID token), never logged.
+    """
+
+    connection: str
+    issuer: str
+    subject: str
+    claims: Claims
+    tenant: str = DEFAULT_TENANT
+    email: str | None = None
+    email_verified: bool | None = None
+    idp_session: str | None = None
+    auth_time: int | None = None
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    session_ceiling: int | None = None
+    logout_hint: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A user about to be created.
+
+    ``provisioning_key`` is stable for one identity (connection, issuer, subject): a store that has already made a user
+    for it returns that user instead of making a second one.
+    """
+
+    provisioning_key: str
+    username: str
+    email: str | None = None
+    email_verified: bool = False
+    display_name: str | None = None
+    attributes: Claims = field(default_factory=lambda: NO_CLAIMS)
+    roles: tuple[str, ...] = ()
+    tenant: str = DEFAULT_TENANT
+    status: Status = Status.ACTIVE
+
+
+class Unset(enum.Enum):
+    """The value of a field that a change leaves alone (``None`` clears it)."""
+
+    UNSET = enum.auto()
+
+
+UNSET: Final = Unset.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileChanges:
+    """What a later login changes; fields left ``UNSET`` stay as they are."""
+
+    username: str | Unset = UNSET
+    email: str | Unset | None = UNSET
+    email_verified: bool | Unset = UNSET
+    display_name: str | Unset | None = UNSET
+    attributes: Claims | Unset = UNSET
+    roles: tuple[str, ...] | Unset = UNSET
+
+    def __bool__(self) -> bool:
+        return any(
+            value is not UNSET
+            for value in (
+                self.username,
+                self.email,
+                self.email_verified,
+                self.display_name,
+                self.attributes,
+                self.roles,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityLink:
+    """The tie between one identity at a provider and one local user.
+
+    ``user_id`` is ``None`` while the user is being made in a store outside the ledger (a resumable intent).
+    """
+
+    connection: str
+    issuer: str
+    subject: str
+    provisioning_key: str
+    user_id: str | None
+    tenant: str = DEFAULT_TENANT
+    first_login_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One role held for one reason. ``source``: ``birthright``, ``idp:<connection>``, ``scim:<connection>`` or
+    ``manual``."""
+
+    role: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The ledger's own record of a user: lifecycle status and grants, wherever the profile itself is kept.
+
+    ``user`` is present when the ledger also keeps the profile (the default store), so one read answers a login.
+    """
+
+    user_id: str
+    tenant: str
+    status: Status
+    grants: tuple[Grant, ...] = ()
+    user: User | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRecord:
+    """A session as the ledger keeps it. ``last_seen_at`` is coarse: written at most once per tenth of the idle
+    limit."""
+
+    id: str
+    user_id: str
+    tenant: str
+    connection: str
+    issuer: str
+    subject: str
+    created_at: int
+    expires_at: int
+    last_seen_at: int
+    authenticated_at: int
+    idp_session: str | None = None
+    acr: str | None = None
+    amr: tuple[str, ...] = ()
+    logout_hint: str | None = field(default=None, repr=False)
+    ended_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What one read answers about a session: the record, the account, and the user when the ledger keeps the
+    profile."""
+
+    session: SessionRecord
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One line of the audit trail. ``data`` holds names, codes and ids: never tokens, raw claims or e-mail addresses.
+
+    ``once`` makes the event exactly-once: a second event with the same ``once`` key is a ``Conflict``.
+    """
+
+    id: str
+    type: str
+    at: int
+    tenant: str = DEFAULT_TENANT
+    user_id: str | None = None
+    connection: str | None = None
+    outcome: str = "success"
+    reason: str | None = None
+    reference: str | None = None
+    session: str | None = None
+    data: Claims = field(default_factory=lambda: NO_CLAIMS)
+    once: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedEntry:
+    """One change that ends or alters access. ``kind`` is ``session``, ``user``, ``connection`` or ``all``; ``key``
+    the id."""
+
+    position: int
+    kind: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """What the feed says after a position: where it stands now, and what changed; ``complete`` false when entries the
+    reader missed are already pruned, so that everything cached must go."""
+
+    position: int
+    entries: tuple[FeedEntry, ...]
+    complete: bool = True

@@ -1,0 +1,14 @@
+"""Sessions: the cookie, the row behind it, and the feed that ends both in time.
+
+The cookie proves; the ledger decides; the cache answers within the freshness bound.
+"""
+
+from __future__ import annotations
+
+from jit_middleware.sessions.cache import CachedSession, SessionCache
+from jit_middleware.sessions.cookie import SessionCookie
+from jit_middleware.sessions.feed import RevocationFeed
+from jit_middleware.sessions.housekeeping import Housekeeping
+from jit_middleware.sessions.lifecycle import Sessions
+
+__all__ = ["CachedSession", "Housekeeping", "RevocationFeed", "SessionCache", "SessionCookie", "Sessions"]

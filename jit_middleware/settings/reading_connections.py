@@ -1,0 +1,130 @@
+"""From what the sources say about identity providers to connections."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from jit_middleware.settings import table as t
+from jit_middleware.settings.connections import ClaimMapping, ClientAuth, OIDCConnection, needed_claims
+from jit_middleware.settings.reading import Reading
+from jit_middleware.settings.sections import ProvisioningSettings
+from jit_middleware.settings.table import OIDC, Path, Setting, T_co
+from jit_middleware.settings.values import shown
+
+_MOST_SKEW: Final = 300
+_FIVE: Final = (
+    "set JIT_OIDC_ISSUER, JIT_OIDC_CLIENT_ID and JIT_OIDC_CLIENT_SECRET, or a [connections.NAME] table in JIT_CONFIG."
+)
+
+
+def read_connections(reading: Reading, provisioning: ProvisioningSettings) -> tuple[OIDCConnection, ...]:
+    """All connections that can be made; what is wrong with the others is noted."""
+    names = reading.connections()
+    if not names:
+        reading.note("JIT_OIDC_ISSUER", "no identity provider is configured.", _FIVE)
+    _claims(reading, ())  # a fault in the shared mapping is noted once, and also when every connection has its own
+    made = (_connection(reading, name, provisioning) for name in names)
+    return tuple(connection for connection in made if connection is not None)
+
+
+def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings) -> OIDCConnection | None:
+    under = ("connections", name)
+    protocol = reading.text_at((*under, "protocol"))
+    if protocol not in {None, "oidc"}:
+        problem = f"the protocol {shown(protocol)} is not supported by this version."
+        reading.note(f"{'.'.join(under)}.protocol", problem, 'write protocol = "oidc".')
+        return None
+    issuer, client_id = reading.take(t.ISSUER, under=under), reading.take(t.CLIENT_ID, under=under)
+    client_secret, private_key = reading.take(t.CLIENT_SECRET, under=under), reading.take(t.PRIVATE_KEY, under=under)
+    client_auth = reading.take(t.CLIENT_AUTH, under=under)
+    clock_skew = reading.take(t.CLOCK_SKEW, under=under)
+    label = reading.take(t.LABEL, under=under)
+    mapping = _claims(reading, under)
+    scopes = reading.take(t.SCOPES, under=under)
+    response_mode = reading.take(t.RESPONSE_MODE, under=under)
+    pushed_authorization = reading.take(t.PUSHED_AUTHORIZATION, under=under)
+    algorithms = reading.take(t.ALGORITHMS, under=under)
+    tenant, prompt = reading.take(t.TENANT, under=under), reading.take(t.PROMPT, under=under)
+    max_age, acr_values = reading.take(t.MAX_AGE, under=under), reading.take(t.ACR_VALUES, under=under)
+    userinfo, domains = reading.take(t.USERINFO, under=under), reading.take(t.VERIFIED_DOMAINS, under=under)
+
+    _judge_credentials(reading, under, client_auth)
+    if clock_skew > _MOST_SKEW:
+        problem = f"{clock_skew}s would accept tokens long after they expired."
+        reading.note(
+            reading.name(t.CLOCK_SKEW, under=under), problem, f"write at most {_MOST_SKEW}s, and set the clocks right."
+        )
+    if issuer is None or client_id is None:
+        return None
+    return OIDCConnection(
+        name=name,
+        issuer=issuer,
+        client_id=client_id,
+        client_secret=client_secret,
+        private_key=private_key,
+        client_auth=client_auth,
+        scopes=scopes,
+        response_mode=response_mode,
+        pushed_authorization=pushed_authorization,
+        algorithms=algorithms,
+        label=label or ("Single sign-on" if name == OIDC else name.replace("-", " ").strip().capitalize() or name),
+        tenant=tenant,
+        prompt=prompt,
+        max_age=max_age,
+        acr_values=acr_values,
+        userinfo=userinfo,
+        needed_claims=needed_claims(_wanted(reading, under, mapping, provisioning)),
+        clock_skew=clock_skew,
+        verified_domains=domains,
+        claims=mapping,
+    )
+
+
+def _claims(reading: Reading, under: Path) -> ClaimMapping:
+    """The mapping of a connection: its own expressions, else the shared ones."""
+    return ClaimMapping(
+        username=_own_or_shared(reading, t.CLAIMS_USERNAME, under),
+        email=_own_or_shared(reading, t.CLAIMS_EMAIL, under),
+        display_name=_own_or_shared(reading, t.CLAIMS_DISPLAY_NAME, under),
+        groups=_own_or_shared(reading, t.CLAIMS_GROUPS, under),
+        fields=_own_or_shared(reading, t.CLAIMS_FIELDS, under),
+    )
+
+
+def _own_or_shared(reading: Reading, setting: Setting[T_co], under: Path) -> T_co:
+    return reading.take(setting, under=under if reading.has(setting, under=under) else ())
+
+
+def _wanted(
+    reading: Reading, under: Path, mapping: ClaimMapping, provisioning: ProvisioningSettings
+) -> tuple[str, ...]:
+    """The expressions worth a call of the userinfo endpoint: what a user cannot do without, and what was asked for.
+
+    The display name is worth none. Groups are when the operator maps them or a gate needs them.
+    """
+    wanted = [
+        mapping.username,
+        mapping.email,
+        *mapping.fields.values(),
+        *(rule.when for rule in provisioning.role_rules),
+    ]
+    if provisioning.required_groups or any(reading.has(t.CLAIMS_GROUPS, under=place) for place in ((), under)):
+        wanted.append(mapping.groups)
+    if provisioning.link_policy == "auto":
+        wanted.append("email_verified")
+    return tuple(wanted)
+
+
+def _judge_credentials(reading: Reading, under: Path, client_auth: ClientAuth | None) -> None:
+    has_secret, has_key = reading.has(t.CLIENT_SECRET, under=under), reading.has(t.PRIVATE_KEY, under=under)
+    if client_auth == "private_key_jwt" and not has_key:
+        problem = "it is missing, and private_key_jwt needs it."
+        reading.note(reading.name(t.PRIVATE_KEY, under=under), problem, "give the private key, or another client_auth.")
+    elif client_auth in {"client_secret_basic", "client_secret_post"} and not has_secret:
+        problem = f"it is missing, and {client_auth} needs it."
+        reading.note(
+            reading.name(t.CLIENT_SECRET, under=under), problem, "give the client secret, or another client_auth."
+        )
+    elif not (has_secret or has_key):
+        fix = "give the client secret, or a private key for private_key_jwt."
+        reading.note(reading.name(t.CLIENT_SECRET, under=under), "it is missing.", fix)

@@ -1,0 +1,150 @@
+"""The groups of settings that one room needs together, and the readers of their structured values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from jit_middleware.model import Status
+from jit_middleware.settings.expressions import expression
+from jit_middleware.settings.values import BadValue, comma_list, one_of, rows, shown, table
+
+ProvisioningMode = Literal["create", "match_only", "off"]
+LinkPolicy = Literal["never", "auto"]
+Sync = Literal["every_login", "first_login", "never"]
+
+PRESETS: Final = (
+    "remote_user", "generic-headers", "forwarded-headers", "django", "flask", "starlette", "datasette", "trac",
+)  # fmt: skip
+_SOURCES: Final = ("id", "username", "email", "display_name", "roles", "tenant")
+_HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+_COOKIE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_NOT_OURS: Final = frozenset(
+    (
+        "connection", "content-length", "content-type", "cookie", "host", "keep-alive", "proxy-authorization",
+        "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RoleRule:
+    """Who matches the JMESPath condition ``when`` gets the roles ``grant``."""
+
+    when: str
+    grant: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProvisioningSettings:
+    """What becomes of a verified identity: whether it gets a user, which roles, and who is kept out."""
+
+    mode: ProvisioningMode = "create"
+    initial_status: Status = Status.ACTIVE
+    link_policy: LinkPolicy = "never"
+    sync: Sync = "every_login"
+    default_roles: tuple[str, ...] = ()
+    role_rules: tuple[RoleRule, ...] = ()
+    allowed_domains: tuple[str, ...] = ()
+    required_groups: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """How long a login lasts, in seconds: without activity (``idle``) and in all (``absolute``)."""
+
+    idle: int = 3600
+    absolute: int = 43_200
+
+
+@dataclass(frozen=True, slots=True)
+class InjectSettings:
+    """What the app is told: ``presets`` by family of apps, and single ``headers`` as (name, field of the user).
+
+    ``app_cookies`` are the app's own login cookies, which must not outlive the person they were given to.
+    """
+
+    presets: tuple[str, ...] = ("remote_user",)
+    headers: tuple[tuple[str, str], ...] = ()
+    app_cookies: tuple[str, ...] = ()
+
+
+def inject(value: object) -> InjectSettings:
+    """Presets and ``Header-Name=field`` pairs, in one list."""
+    presets: list[str] = []
+    headers: list[tuple[str, str]] = []
+    for entry in comma_list(value):
+        name, pair, source = (part.strip() for part in entry.partition("="))
+        if not pair and name not in PRESETS:
+            raise BadValue(
+                f"{shown(name)} is not a preset.", f"write {one_of(PRESETS)}, or a pair as X-Remote-Email=email."
+            )
+        if not pair:
+            presets.append(name)
+            continue
+        if not _HEADER.fullmatch(name) or name.lower() in _NOT_OURS:
+            raise BadValue(
+                f"{shown(name)} cannot be the name of an identity header.",
+                "use letters, digits and hyphens, and none of the headers that HTTP itself needs.",
+            )
+        attribute = source.removeprefix("attributes.")
+        if source not in _SOURCES and not (source != attribute and _FIELD.fullmatch(attribute)):
+            raise BadValue(
+                f"{shown(source)} is no field of a user.", f"write {one_of((*_SOURCES, 'attributes.NAME'))}."
+            )
+        headers.append((name, source))
+    return InjectSettings(tuple(presets), tuple(headers))
+
+
+def cookie_names(value: object) -> tuple[str, ...]:
+    """Names of cookies (RFC 6265 §4.1.1)."""
+    names = comma_list(value)
+    for name in names:
+        if not _COOKIE.fullmatch(name):
+            raise BadValue(f"{shown(name)} cannot be the name of a cookie.", "write the names only, comma separated.")
+    return names
+
+
+def role_rules(value: object) -> tuple[RoleRule, ...]:
+    """Rules as ``[[role_rules]]`` tables or JSON: each a condition and what it grants."""
+    return tuple(_role_rule(row, number) for number, row in enumerate(rows(value), start=1))
+
+
+def _role_rule(row: Mapping[str, object], number: int) -> RoleRule:
+    if set(row) != {"when", "grant"}:
+        raise BadValue(f"rule {number} has other keys than when and grant.", 'write {"when": "...", "grant": ["..."]}.')
+    try:
+        rule = RoleRule(when=expression(row["when"]), grant=comma_list(row["grant"]))
+    except BadValue as bad:
+        raise BadValue(f"in rule {number}, {bad.problem}", bad.fix) from bad
+    if not rule.grant:
+        raise BadValue(f"rule {number} grants nothing.", "name at least one role in grant.")
+    return rule
+
+
+def claim_fields(value: object) -> Mapping[str, str]:
+    """Further fields by name, each with the JMESPath expression it comes from."""
+    found: dict[str, str] = {}
+    for name, source in table(value).items():
+        if not _FIELD.fullmatch(name):
+            raise BadValue(f"{shown(name)} cannot be a field name.", "use letters, digits and _.- only.")
+        try:
+            found[name] = expression(source)
+        except BadValue as bad:
+            raise BadValue(f"for {name}, {bad.problem}", bad.fix) from bad
+    return MappingProxyType(found)
+
+
+def initial_status(value: object) -> Status:
+    """The status a new account begins with."""
+    match value.strip() if isinstance(value, str) else value:
+        case "active":
+            return Status.ACTIVE
+        case "pending":
+            return Status.PENDING
+        case _:
+            raise BadValue(f"{shown(value)} is not one of its values.", "write active or pending.")

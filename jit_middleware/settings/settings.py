@@ -1,0 +1,175 @@
+"""All settings of one middleware, read and judged as a whole: it starts with every fault listed, or with none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from jit_middleware.errors import ConfigurationError
+from jit_middleware.http.paths import PathPolicy
+from jit_middleware.http.proxies import TrustedProxies
+from jit_middleware.settings import table as t
+from jit_middleware.settings.connections import OIDCConnection, reached_in_the_clear
+from jit_middleware.settings.reading import Reading
+from jit_middleware.settings.reading_connections import read_connections
+from jit_middleware.settings.sections import InjectSettings, ProvisioningSettings, SessionSettings
+from jit_middleware.settings.sources import gather
+from jit_middleware.settings.table import variable
+from jit_middleware.settings.url import PublicURL
+
+_CREDENTIALS_END = "@"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator decided, typed and checked; :meth:`load` makes it.
+
+    ``secret_keys`` are newest first. ``revocation_max_staleness`` and ``revocation_grace`` are seconds. ``insecure``
+    names the weakenings in force, as variables.
+
+    >>> settings = Settings.load({
+    ...     "JIT_PUBLIC_URL": "https://app.example.org",
+    ...     "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
+    ...     "JIT_OIDC_ISSUER": "https://login.example.org",
+    ...     "JIT_OIDC_CLIENT_ID": "app",
+    ...     "JIT_OIDC_CLIENT_SECRET": "from the provider",
+    ... })
+    >>> settings.public_url.join("/_jit/callback/oidc")
+    'https://app.example.org/_jit/callback/oidc'
+    """
+
+    public_url: PublicURL
+    secret_keys: tuple[bytes, ...] = field(repr=False)
+    connections: tuple[OIDCConnection, ...]
+    database_url: str = field(default="sqlite:///jit.db", repr=False)
+    user_store: str = "default"
+    paths: PathPolicy = field(default_factory=PathPolicy)
+    endpoint_prefix: str = "/_jit"
+    provisioning: ProvisioningSettings = field(default_factory=ProvisioningSettings)
+    session: SessionSettings = field(default_factory=SessionSettings)
+    revocation_max_staleness: float = 1.0
+    revocation_grace: float = 30.0
+    inject: InjectSettings = field(default_factory=InjectSettings)
+    trusted_proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    private_hosts: tuple[str, ...] = ()
+    templates: str | None = None
+    app_name: str = "this application"
+    app: str | None = None
+    insecure: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, env: Mapping[str, str] | None = None, *, overrides: Mapping[str, object] | None = None) -> Settings:
+        """The settings from ``JIT_…`` variables (``None``: the process's own) and the file ``JIT_CONFIG`` names.
+
+        ``overrides`` has the shape of the TOML file and wins over both. Raises ``ConfigurationError`` with every fault.
+        """
+        return _read(Reading(gather(os.environ if env is None else env, overrides or {})))
+
+    @property
+    def database_label(self) -> str:
+        """The database URL without user, password and query: what may be shown."""
+        scheme, _, rest = self.database_url.partition("://")
+        return f"{scheme}://{rest.rpartition(_CREDENTIALS_END)[2].partition('?')[0]}"
+
+    def warnings(self) -> tuple[str, ...]:
+        """What to log at start: a sentence for each weakening in force and each setting that has no effect."""
+        said = [
+            f"{variable(setting)} is on. {setting.meaning}"
+            for setting in t.WEAKENINGS
+            if variable(setting) in self.insecure
+        ]
+        if self.provisioning.link_policy == "auto" and not any(each.verified_domains for each in self.connections):
+            said.append(
+                "JIT_LINK_POLICY is auto, but no connection has verified domains: no account will ever be linked."
+            )
+        return tuple(said)
+
+
+def _read(reading: Reading) -> Settings:
+    take = reading.take
+    public_url = take(t.PUBLIC_URL)
+    secret_keys = take(t.SECRET_KEY)
+    provisioning = ProvisioningSettings(
+        mode=take(t.PROVISIONING),
+        initial_status=take(t.INITIAL_STATUS),
+        link_policy=take(t.LINK_POLICY),
+        sync=take(t.SYNC),
+        default_roles=take(t.DEFAULT_ROLES),
+        role_rules=take(t.ROLE_RULES),
+        allowed_domains=take(t.ALLOWED_DOMAINS),
+        required_groups=take(t.REQUIRED_GROUPS),
+    )
+    connections = read_connections(reading, provisioning)
+    session = SessionSettings(idle=take(t.SESSION_IDLE), absolute=take(t.SESSION_ABSOLUTE))
+    paths = PathPolicy(public=take(t.PUBLIC_PATHS), optional=take(t.OPTIONAL_PATHS), api=take(t.API_PATHS))
+    prefix = take(t.ENDPOINT_PREFIX)
+    insecure = tuple(variable(setting) for setting in t.WEAKENINGS if take(setting))
+    database_url, user_store = take(t.DATABASE_URL), take(t.USER_STORE)
+    staleness, grace = take(t.REVOCATION_MAX_STALENESS), take(t.REVOCATION_GRACE)
+    inject = replace(take(t.INJECT), app_cookies=take(t.APP_COOKIES))
+    trusted_proxies, private_hosts = take(t.TRUSTED_PROXIES), take(t.PRIVATE_HOSTS)
+    templates, app_name, app = take(t.TEMPLATES), take(t.APP_NAME), take(t.APP)
+
+    _judge_session(reading, session)
+    _judge_prefix(reading, prefix, paths)
+    _judge_tls(reading, public_url, connections, insecure)
+    if reading.faults or public_url is None:
+        raise ConfigurationError(reading.faults)
+    return Settings(
+        public_url=public_url,
+        secret_keys=secret_keys,
+        connections=connections,
+        database_url=database_url,
+        user_store=user_store,
+        paths=paths,
+        endpoint_prefix=prefix,
+        provisioning=provisioning,
+        session=session,
+        revocation_max_staleness=staleness,
+        revocation_grace=grace,
+        inject=inject,
+        trusted_proxies=trusted_proxies,
+        private_hosts=private_hosts,
+        templates=templates,
+        app_name=app_name or public_url.origin.partition("://")[2],
+        app=app,
+        insecure=insecure,
+    )
+
+
+def _judge_session(reading: Reading, session: SessionSettings) -> None:
+    if session.idle > session.absolute:
+        name = reading.name(t.SESSION_IDLE if reading.has(t.SESSION_IDLE) else t.SESSION_ABSOLUTE)
+        problem = f"the idle limit ({session.idle}s) is longer than the absolute one ({session.absolute}s)."
+        reading.note(
+            name, problem, f"make JIT_SESSION_IDLE at most {session.absolute}s, or JIT_SESSION_ABSOLUTE longer."
+        )
+
+
+def _judge_prefix(reading: Reading, prefix: str, paths: PathPolicy) -> None:
+    """Our own URLs answer first, so a pattern below them would never be asked: most likely a mistake."""
+    for setting, patterns in (
+        (t.PUBLIC_PATHS, paths.public),
+        (t.OPTIONAL_PATHS, paths.optional),
+        (t.API_PATHS, paths.api),
+    ):
+        for pattern in patterns:
+            place = pattern.removesuffix("/*")
+            if place == prefix or place.startswith(f"{prefix}/"):
+                problem = f"{pattern!r} lies below our own URLs ({prefix})."
+                reading.note(reading.name(setting), problem, "remove it, or move our URLs with JIT_ENDPOINT_PREFIX.")
+
+
+def _judge_tls(
+    reading: Reading, public_url: PublicURL | None, connections: tuple[OIDCConnection, ...], insecure: tuple[str, ...]
+) -> None:
+    if public_url is not None and not (
+        public_url.secure or public_url.loopback or variable(t.INSECURE_HTTP) in insecure
+    ):
+        fix = f"write https://, or, knowing that cookies then travel unprotected, set {variable(t.INSECURE_HTTP)}=true."
+        reading.note(reading.name(t.PUBLIC_URL), "http is for loopback only.", fix)
+    for connection in connections:
+        if reached_in_the_clear(connection.issuer):
+            name = reading.name(t.ISSUER, under=("connections", connection.name))
+            reading.note(name, "http is for loopback only: anybody on the way could sign in.", "write https://.")

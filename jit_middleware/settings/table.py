@@ -1,0 +1,309 @@
+"""Every setting, declared once: its name, how it is read, its default and what it means.
+
+Environment, TOML, ``_FILE`` variants, suggestions for misspelt names and the reference in ``docs/`` all come from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Generic, TypeVar
+
+from jit_middleware.http.paths import validate_pattern
+from jit_middleware.http.proxies import TrustedProxies
+from jit_middleware.model import DEFAULT_TENANT
+from jit_middleware.settings import connections as c
+from jit_middleware.settings import sections as s
+from jit_middleware.settings import values as v
+from jit_middleware.settings.expressions import expression
+from jit_middleware.settings.url import PublicURL
+from jit_middleware.settings.values import BadValue
+
+T_co = TypeVar("T_co", covariant=True)
+Path = tuple[str, ...]
+
+
+@dataclass(frozen=True)  # slots: Python 3.11 cannot subscript a generic class that is frozen and slotted
+class Setting(Generic[T_co]):
+    """One setting: ``path`` is where a TOML file has it, ``default`` the value when it is absent.
+
+    ``shown`` is that default in words when the value alone does not tell.
+    """
+
+    path: Path
+    read: Callable[[object], T_co]
+    default: T_co
+    meaning: str
+    shown: str = ""
+    required: bool = False
+    secret: bool = False
+
+
+def public_url(value: object) -> PublicURL:
+    """The app's own URL."""
+    return PublicURL.parse(v.text(value))
+
+
+def path_patterns(value: object) -> tuple[str, ...]:
+    """Paths, exact or ``/prefix/*``."""
+    patterns = v.comma_list(value)
+    for pattern in patterns:
+        problem = validate_pattern(pattern)
+        if problem is not None:
+            raise BadValue(problem, "write /exact or /prefix/*.")
+    return patterns
+
+
+def trusted_proxies(value: object) -> TrustedProxies:
+    """Which proxies are believed."""
+    given = str(value) if isinstance(value, int) and not isinstance(value, bool) else ",".join(v.comma_list(value))
+    try:
+        return TrustedProxies.parse(given)
+    except ValueError as bad:
+        raise BadValue(str(bad), "write how many there are, or their addresses as 10.0.0.0/8.") from bad
+
+
+# --- the app ------------------------------------------------------------------------------------------------------
+
+PUBLIC_URL: Final = Setting[PublicURL | None](
+    ("public_url",), public_url, None,
+    "The app's origin and mount path as browsers see them; the only source of our own URLs. `http` only for loopback.",
+    required=True,
+)  # fmt: skip
+SECRET_KEY: Final = Setting[tuple[bytes, ...]](
+    ("secret_key",), v.secret_keys, (),
+    "Key that cookies are signed with, at least 32 random bytes; several, comma separated, newest first, to rotate.",
+    required=True, secret=True,
+)  # fmt: skip
+APP_NAME: Final = Setting[str | None](
+    ("app_name",), v.text, None, "What our pages call the app.", shown="host of the public URL"
+)
+APP: Final = Setting[str | None](
+    ("app",), v.text, None, "The app that `jit_middleware.wrapped` serves, as `module:application`."
+)
+TEMPLATES: Final = Setting[str | None](
+    ("templates",), v.directory, None, "Directory with templates that replace ours by name."
+)
+ENDPOINT_PREFIX: Final = Setting[str](
+    ("endpoint_prefix",), v.endpoint_prefix, "/_jit", "Where our own URLs live, below the app's mount path."
+)
+PUBLIC_PATHS: Final = Setting[tuple[str, ...]](
+    ("public_paths",), path_patterns, (), "Paths that need no login, exact or `/prefix/*`; everything else does."
+)
+OPTIONAL_PATHS: Final = Setting[tuple[str, ...]](
+    ("optional_paths",), path_patterns, (), "Paths that need no login but see the user when there is one."
+)
+API_PATHS: Final = Setting[tuple[str, ...]](
+    ("api_paths",), path_patterns, (), "Paths that answer 401 instead of redirecting to a login."
+)
+INJECT: Final = Setting[s.InjectSettings](
+    ("inject",), s.inject, s.InjectSettings(),
+    "What the app sees of the user: presets (" + ", ".join(f"`{name}`" for name in s.PRESETS)
+    + ") and headers as `X-Remote-Email=email`.",
+    shown="remote_user",
+)  # fmt: skip
+APP_COOKIES: Final = Setting[tuple[str, ...]](
+    ("app_cookies",),
+    s.cookie_names,
+    (),
+    "The app's own login cookies, by name; they end with the session they began in.",
+)
+
+# --- identity providers -------------------------------------------------------------------------------------------
+
+_CLIENT_AUTH: Callable[[object], c.ClientAuth] = v.choice(
+    "client_secret_basic", "client_secret_post", "private_key_jwt"
+)
+_RESPONSE_MODE: Callable[[object], c.ResponseMode] = v.choice("query", "form_post")
+ISSUER: Final = Setting[str | None](
+    ("issuer",),
+    c.issuer,
+    None,
+    "The provider's issuer identifier, exactly; `https`, except on loopback.",
+    required=True,
+)
+CLIENT_ID: Final = Setting[str | None](("client_id",), v.text, None, "Our client id at the provider.", required=True)
+CLIENT_SECRET: Final = Setting[str | None](
+    ("client_secret",), v.secret_text, None, "Our client secret; this or a private key is needed.", secret=True
+)
+PRIVATE_KEY: Final = Setting[str | None](
+    ("private_key",), v.private_key, None, "Private key, PEM or JWK, for `private_key_jwt`.", secret=True
+)
+CLIENT_AUTH: Final = Setting[c.ClientAuth | None](
+    ("client_auth",), _CLIENT_AUTH, None,
+    "How we authenticate at the token endpoint: `client_secret_basic`, `client_secret_post` or `private_key_jwt`.",
+    shown="from metadata",
+)  # fmt: skip
+SCOPES: Final = Setting[tuple[str, ...]](
+    ("scopes",), c.scopes, c.DEFAULT_SCOPES, "Scopes to ask for.", shown="openid email profile"
+)
+RESPONSE_MODE: Final = Setting[c.ResponseMode | None](
+    ("response_mode",),
+    _RESPONSE_MODE,
+    None,
+    "How the answer comes back: `query` or `form_post`.",
+    shown="query",
+)
+PUSHED_AUTHORIZATION: Final = Setting[bool](
+    ("pushed_authorization",), v.switch, False,
+    "Push the authorization request (RFC 9126) also where the provider's metadata does not demand it.",
+)  # fmt: skip
+ALGORITHMS: Final = Setting[tuple[str, ...]](
+    ("algorithms",), c.algorithms, c.DEFAULT_ALGORITHMS, "Signature algorithms accepted in ID tokens.",
+    shown=" ".join(c.DEFAULT_ALGORITHMS),
+)  # fmt: skip
+LABEL: Final = Setting[str | None](
+    ("label",), v.text, None, "What the login chooser shows.", shown="Single sign-on, or the connection's name"
+)
+TENANT: Final = Setting[str](("tenant",), v.text, DEFAULT_TENANT, "The tenant this connection's users belong to.")
+PROMPT: Final = Setting[str | None](
+    ("prompt",), v.text, None, "The `prompt` parameter of OpenID Connect, as `login` or `select_account`."
+)
+MAX_AGE: Final = Setting[int | None](
+    ("max_age",), v.whole_seconds, None, "How long ago the person may have authenticated at the provider, as `8h`."
+)
+ACR_VALUES: Final = Setting[tuple[str, ...]](
+    ("acr_values",), v.blank_list, (), "Authentication contexts to ask for, blank separated."
+)
+USERINFO: Final = Setting[c.UserinfoUse](
+    ("userinfo",), v.choice("auto", "always", "never"), "auto",
+    "When the userinfo endpoint is asked: `auto` (the ID token lacks a claim the mapping wants), `always`, `never`.",
+)  # fmt: skip
+CLOCK_SKEW: Final = Setting[int](
+    ("clock_skew",), v.whole_seconds, 60, "How far the provider's clock may be off, at most `5m`.", shown="60s"
+)
+VERIFIED_DOMAINS: Final = Setting[tuple[str, ...]](
+    ("verified_domains",), v.domains, (), "E-mail domains this provider is believed about when accounts are linked."
+)
+
+# --- claims and provisioning --------------------------------------------------------------------------------------
+
+_CLAIMS = c.ClaimMapping()
+CLAIMS_USERNAME: Final = Setting[str](("claims", "username"), expression, _CLAIMS.username, "JMESPath to the username.")
+CLAIMS_EMAIL: Final = Setting[str](("claims", "email"), expression, _CLAIMS.email, "JMESPath to the e-mail address.")
+CLAIMS_DISPLAY_NAME: Final = Setting[str](
+    ("claims", "display_name"), expression, _CLAIMS.display_name, "JMESPath to the name that people read."
+)
+CLAIMS_GROUPS: Final = Setting[str](("claims", "groups"), expression, _CLAIMS.groups, "JMESPath to the list of groups.")
+CLAIMS_FIELDS: Final = Setting[Mapping[str, str]](
+    ("claims", "fields"), s.claim_fields, c.NO_FIELDS,
+    'Further fields as a table or JSON: `{"department": "org.department"}`; the app finds them in `attributes`.',
+)  # fmt: skip
+PROVISIONING: Final = Setting[s.ProvisioningMode](
+    ("provisioning",), v.choice("create", "match_only", "off"), "create",
+    "What a first login does: `create` a user, `match_only` with users there are, or `off`.",
+)  # fmt: skip
+INITIAL_STATUS: Final = Setting(
+    ("initial_status",), s.initial_status, s.ProvisioningSettings().initial_status,
+    "Status of a new user: `active`, or `pending` until an administrator lets them in.", shown="active",
+)  # fmt: skip
+LINK_POLICY: Final = Setting[s.LinkPolicy](
+    ("link_policy",), v.choice("never", "auto"), "never",
+    "Whether a first login may take over an account with the same verified e-mail address: `never` or `auto`.",
+)  # fmt: skip
+SYNC: Final = Setting[s.Sync](
+    ("sync",), v.choice("every_login", "first_login", "never"), "every_login",
+    "When claims update the user: `every_login`, `first_login` or `never`.",
+)  # fmt: skip
+DEFAULT_ROLES: Final = Setting[tuple[str, ...]](("default_roles",), v.comma_list, (), "Roles every new user gets.")
+ROLE_RULES: Final = Setting[tuple[s.RoleRule, ...]](
+    ("role_rules",), s.role_rules, (),
+    'Roles by condition, `[[role_rules]]` or JSON: `[{"when": "contains(groups, \'ops\')", "grant": ["admin"]}]`.',
+)  # fmt: skip
+ALLOWED_DOMAINS: Final = Setting[tuple[str, ...]](
+    ("allowed_domains",), v.domains, (), "E-mail domains that may enter, exact; empty admits all."
+)
+REQUIRED_GROUPS: Final = Setting[tuple[str, ...]](
+    ("required_groups",), v.comma_list, (), "Groups of which a person must have at least one; empty admits all."
+)
+
+# --- stores, sessions, network ------------------------------------------------------------------------------------
+
+DATABASE_URL: Final = Setting[str](
+    ("database_url",), v.database_url, "sqlite:///jit.db",
+    "Database for our own records and the default user table: any SQLAlchemy URL, sync or async driver.", secret=True,
+)  # fmt: skip
+USER_STORE: Final = Setting[str](
+    ("user_store",),
+    v.store_name,
+    "default",
+    "Where users are kept: `default` (our own table) or `package.module:factory`.",
+)
+SESSION_IDLE: Final = Setting[int](
+    ("session_idle",), v.positive_seconds, 3600, "A session without activity ends after this time.", shown="1h"
+)
+SESSION_ABSOLUTE: Final = Setting[int](
+    ("session_absolute",), v.positive_seconds, 43_200, "Every session ends after this time.", shown="12h"
+)
+REVOCATION_MAX_STALENESS: Final = Setting[float](
+    ("revocation_max_staleness",), v.seconds, 1.0,
+    "No request is served on knowledge of revocations older than this; `0s` asks the database each time.", shown="1s",
+)  # fmt: skip
+REVOCATION_GRACE: Final = Setting[float](
+    ("revocation_grace",), v.seconds, 30.0,
+    "How long known sessions are served while the database cannot be asked; then 503.", shown="30s",
+)  # fmt: skip
+TRUSTED_PROXIES: Final = Setting[TrustedProxies](
+    ("trusted_proxies",), trusted_proxies, TrustedProxies.parse(""),
+    "How many proxies, or which addresses, have their forwarded headers believed.", shown="none",
+)  # fmt: skip
+PRIVATE_HOSTS: Final = Setting[tuple[str, ...]](
+    ("private_hosts",), v.hosts, (), "Hosts besides the issuer's that may resolve to private addresses."
+)
+
+# --- weakenings ---------------------------------------------------------------------------------------------------
+
+INSECURE_HTTP: Final = Setting[bool](
+    ("insecure_http",),
+    v.switch,
+    False,
+    "Allow a public URL with `http` that is not loopback: cookies travel unprotected.",
+)
+INSECURE_CROSS_SITE_WRITES: Final = Setting[bool](
+    ("insecure_cross_site_writes",), v.switch, False, "Let other sites' pages send state-changing requests to the app."
+)
+
+SECTIONS: Final[Mapping[str, tuple[Setting[object], ...]]] = MappingProxyType(
+    {
+        "The app": (
+            PUBLIC_URL, SECRET_KEY, APP_NAME, APP, TEMPLATES, ENDPOINT_PREFIX, PUBLIC_PATHS, OPTIONAL_PATHS, API_PATHS,
+            INJECT, APP_COOKIES,
+        ),
+        "Claims": (CLAIMS_USERNAME, CLAIMS_EMAIL, CLAIMS_DISPLAY_NAME, CLAIMS_GROUPS, CLAIMS_FIELDS),
+        "Provisioning": (
+            PROVISIONING, INITIAL_STATUS, LINK_POLICY, SYNC, DEFAULT_ROLES, ROLE_RULES, ALLOWED_DOMAINS,
+            REQUIRED_GROUPS,
+        ),
+        "Stores and sessions": (
+            DATABASE_URL, USER_STORE, SESSION_IDLE, SESSION_ABSOLUTE, REVOCATION_MAX_STALENESS, REVOCATION_GRACE,
+        ),
+        "Network": (TRUSTED_PROXIES, PRIVATE_HOSTS),
+        "Weakenings": (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES),
+    }
+)  # fmt: skip
+CLAIMS: Final = SECTIONS["Claims"]
+CONNECTION: Final[tuple[Setting[object], ...]] = (
+    ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, SCOPES, RESPONSE_MODE,
+    PUSHED_AUTHORIZATION, ALGORITHMS, LABEL, TENANT,
+    PROMPT, MAX_AGE, ACR_VALUES, USERINFO, CLOCK_SKEW, VERIFIED_DOMAINS,
+)  # fmt: skip
+WEAKENINGS: Final = (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES)
+
+#: The variable that names the TOML file; the one setting a file cannot hold.
+CONFIG: Final = "JIT_CONFIG"
+#: The connection that ``JIT_OIDC_…`` variables describe.
+OIDC: Final = "oidc"
+
+
+def variable(setting: Setting[object]) -> str:
+    """The environment variable of a setting; of a connection's setting, the one for the connection ``oidc``."""
+    name = "_".join(setting.path).upper()
+    return f"JIT_OIDC_{name}" if setting in CONNECTION else f"JIT_{name}"
+
+
+def variables() -> Mapping[str, tuple[Path, Setting[object]]]:
+    """Every environment variable but ``JIT_CONFIG``, with the place it fills."""
+    ours = {variable(setting): (setting.path, setting) for rows in SECTIONS.values() for setting in rows}
+    oidc = {variable(setting): (("connections", OIDC, *setting.path), setting) for setting in CONNECTION}
+    return ours | oidc

@@ -1,0 +1,100 @@
+"""Signed tokens (RFC 7515, compact form): judged before any cryptography, verified with given keys only.
+
+joserfc does the cryptography. What decides, the header and which key may be tried, is decided here and in ``keys``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from joserfc.errors import JoseError
+from joserfc.jws import JWSRegistry
+from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
+
+from jit_middleware.errors import VerificationError
+from jit_middleware.model import JSON
+from jit_middleware.sso.json import NotStrictJSON, parse_object
+from jit_middleware.sso.oidc.reasons import Reason
+
+if TYPE_CHECKING:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+    AsymmetricKey = RSAKey | ECKey | OKPKey
+
+MAX_BYTES: Final = 65_536
+
+#: The only algorithms there are, whatever is configured: public-key signatures (RFC 8725 §3.1), never none, never HMAC.
+ALGORITHMS: Final = frozenset(
+    {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedToken:
+    """A token whose header may be acted on. Nothing is verified yet."""
+
+    algorithm: str
+    kid: str | None
+    payload: bytes = field(repr=False)
+    signing_input: bytes = field(repr=False)
+    signature: bytes = field(repr=False)
+
+    def is_signed_with(self, key: AsymmetricKey) -> bool:
+        """Whether this key, which fits the algorithm, made the signature."""
+        try:
+            return JWSRegistry.algorithms[self.algorithm].verify(self.signing_input, self.signature, key)
+        except (JoseError, ValueError):
+            return False
+
+    def claims(self) -> dict[str, JSON]:
+        """The payload as one strict JSON object; to be called on a verified token. Raises ``VerificationError``."""
+        try:
+            return parse_object(self.payload)
+        except NotStrictJSON as problem:
+            raise VerificationError(Reason.TOKEN_MALFORMED, f"payload: {problem}") from None
+
+
+def read_token(token: str, algorithms: Collection[str]) -> SignedToken:
+    """Take a compact JWS apart and judge its header (RFC 8725 §3). Raises ``VerificationError``."""
+    if len(token) > MAX_BYTES:
+        raise VerificationError(Reason.TOKEN_TOO_LARGE)
+    try:
+        raw_header, raw_payload, raw_signature = token.encode("ascii").split(b".")
+        header = parse_object(urlsafe_b64decode(raw_header))
+        payload = urlsafe_b64decode(raw_payload)
+        signature = urlsafe_b64decode(raw_signature)
+    except NotStrictJSON as problem:
+        raise VerificationError(Reason.TOKEN_MALFORMED, f"header: {problem}") from None
+    except ValueError:
+        raise VerificationError(Reason.TOKEN_MALFORMED, "not a compact JWS") from None
+    algorithm, kid = header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or algorithm not in algorithms or algorithm not in ALGORITHMS:
+        raise VerificationError(Reason.ALGORITHM_NOT_ALLOWED)
+    _check_header(header)
+    if not isinstance(kid, str | None):
+        raise VerificationError(Reason.TOKEN_MALFORMED, "kid is not a string")
+    return SignedToken(algorithm, kid, payload, raw_header + b"." + raw_payload, signature)
+
+
+def _check_header(header: Mapping[str, JSON]) -> None:
+    # RFC 7515 §4.1.11: crit names extensions that must be understood; we understand none.
+    if "crit" in header or "b64" in header or "zip" in header or "enc" in header:
+        raise VerificationError(Reason.CRITICAL_HEADER)
+    # RFC 7515 §10: keys come from the connection's key set alone, never from the token (CVE-2026-27962).
+    if "jwk" in header or "jku" in header or "x5c" in header or "x5u" in header:
+        raise VerificationError(Reason.KEY_IN_HEADER)
+    typ = header.get("typ", "JWT")
+    # RFC 8725 §3.11: at+jwt, logout+jwt and the like are made for another purpose.
+    if not isinstance(typ, str) or typ.lower() not in {"jwt", "application/jwt"}:
+        raise VerificationError(Reason.TOKEN_TYPE_CONFUSED, "typ")
+
+
+def sign_token(header: Mapping[str, JSON], claims: Mapping[str, JSON], algorithm: str, key: AsymmetricKey) -> str:
+    """A compact JWS of these claims, signed with our key."""
+    parts = ({**header, "alg": algorithm, "typ": "JWT"}, claims)
+    signing_input = b".".join(urlsafe_b64encode(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
+    signature = JWSRegistry.algorithms[algorithm].sign(signing_input, key)
+    return (signing_input + b"." + urlsafe_b64encode(signature)).decode("ascii")

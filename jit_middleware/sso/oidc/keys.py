@@ -1,0 +1,168 @@
+"""The provider's keys (RFC 7517), read one by one: a key we cannot use is passed over, never a reason to stop logins.
+
+Keys come from the ``jwks_uri`` of the connection's metadata and from nowhere else. A token that names a key we do not
+have makes us ask again once, and then not for a while, so that such tokens cannot be turned against the provider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.util import urlsafe_b64decode
+
+from jit_middleware.errors import ProviderUnavailable, VerificationError
+from jit_middleware.model import JSON
+from jit_middleware.ports import Clock, Fetch, Locks, Transport
+from jit_middleware.sso.json import NotStrictJSON, parse_object
+from jit_middleware.sso.oidc.jws import SignedToken
+from jit_middleware.sso.oidc.kept import Kept
+from jit_middleware.sso.oidc.metadata import ProviderMetadata
+from jit_middleware.sso.oidc.reasons import Reason
+
+if TYPE_CHECKING:
+    from jit_middleware.sso.oidc.jws import AsymmetricKey
+
+_DEADLINE: Final = 5.0
+_MOST_KEYS: Final = 64
+_RSA_BITS: Final = range(2048, 16_385)
+_RSA: Final = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+_CURVES: Final[Mapping[tuple[str, str], frozenset[str]]] = {
+    ("EC", "P-256"): frozenset({"ES256"}),
+    ("EC", "P-384"): frozenset({"ES384"}),
+    ("EC", "P-521"): frozenset({"ES512"}),
+    ("OKP", "Ed25519"): frozenset({"EdDSA", "Ed25519"}),
+    ("OKP", "Ed448"): frozenset({"EdDSA", "Ed448"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    """A public key of the provider and the algorithms it may verify. Imported once; ``curve`` is empty for RSA."""
+
+    kid: str | None
+    curve: str
+    algorithms: frozenset[str]
+    key: AsymmetricKey = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The usable keys of one provider at one time, and where they came from."""
+
+    uri: str
+    keys: tuple[VerificationKey, ...]
+
+    def fitting(self, token: SignedToken) -> list[VerificationKey]:
+        """The keys that may have signed this token: those it names, else all of its algorithm that have no name."""
+        able = [key for key in self.keys if token.algorithm in key.algorithms]
+        if token.kid is None:
+            return able
+        named = [key for key in able if key.kid == token.kid]
+        return named or [key for key in able if key.kid is None]
+
+
+class ProviderKeys:
+    """The keys of one connection's provider, kept and renewed."""
+
+    def __init__(self, metadata: Kept[ProviderMetadata], transport: Transport, *, clock: Clock, locks: Locks) -> None:
+        self._metadata = metadata
+        self._transport = transport
+        self._kept: Kept[KeySet] = Kept(self._fetch, clock=clock, locks=locks)
+
+    async def verify(self, token: SignedToken) -> VerificationKey:
+        """The provider's key that signed this token. Raises ``VerificationError`` or ``ProviderUnavailable``."""
+        known = await self._kept.get()
+        if known.uri != (await self._metadata.get()).jwks_uri:
+            known = await self._kept.renewed(known)
+        fitting = known.fitting(token)
+        signer = _signer(token, fitting)
+        named = token.kid is not None and any(key.kid == token.kid for key in fitting)
+        if signer is None and not named:
+            # The provider may have changed its keys since (OIDC Core §10.1.1).
+            fitting = (await self._kept.renewed(known)).fitting(token)
+            signer = _signer(token, fitting)
+        if signer is None:
+            raise VerificationError(Reason.SIGNATURE_INVALID if fitting else Reason.KEY_UNKNOWN)
+        return signer
+
+    async def _fetch(self) -> KeySet:
+        uri = (await self._metadata.get()).jwks_uri
+        answer = await self._transport.fetch(Fetch(uri, deadline=_DEADLINE))
+        if answer.status != 200:
+            raise ProviderUnavailable(Reason.KEYS_UNAVAILABLE, f"status {answer.status}")
+        try:
+            return KeySet(uri, read_keys(parse_object(answer.body)))
+        except NotStrictJSON as problem:
+            raise ProviderUnavailable(Reason.KEYS_MALFORMED, str(problem)) from None
+
+
+def _signer(token: SignedToken, keys: list[VerificationKey]) -> VerificationKey | None:
+    return next((key for key in keys if token.is_signed_with(key.key)), None)
+
+
+def read_keys(document: Mapping[str, JSON]) -> tuple[VerificationKey, ...]:
+    """The keys of a JWK Set that can verify a signature for us; raises ``ProviderUnavailable`` if it is none."""
+    entries = document.get("keys")
+    if not isinstance(entries, list):
+        raise ProviderUnavailable(Reason.KEYS_MALFORMED, "no list of keys")
+    keys = (read_key(entry) for entry in entries[:_MOST_KEYS] if isinstance(entry, dict))
+    return tuple(key for key in keys if key is not None)
+
+
+def read_key(jwk: Mapping[str, JSON]) -> VerificationKey | None:
+    """The key if it is public, sound, of a kind we know and meant for verifying signatures, else ``None``."""
+    kid, curve, kind = jwk.get("kid"), jwk.get("crv", ""), jwk.get("kty")
+    if not (isinstance(kid, str | None) and isinstance(kind, str) and isinstance(curve, str)) or "d" in jwk:
+        return None
+    algorithms = _RSA if kind == "RSA" else _CURVES.get((kind, curve), frozenset())
+    algorithms = _meant_for(jwk, algorithms)
+    if not algorithms:
+        return None
+    try:
+        match kind:
+            case "RSA":
+                return VerificationKey(kid, "", algorithms, _rsa_key(jwk))
+            case "EC":
+                return VerificationKey(kid, curve, algorithms, ECKey.import_key(_material(jwk, "crv", "x", "y")))
+            case _:
+                return VerificationKey(kid, curve, algorithms, OKPKey.import_key(_material(jwk, "crv", "x")))
+    except (JoseError, ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm):
+        return None
+
+
+def _meant_for(jwk: Mapping[str, JSON], able: frozenset[str]) -> frozenset[str]:
+    """Which of these algorithms the key may be used with after ``use``, ``key_ops`` and ``alg`` (RFC 7517 §4)."""
+    operations, algorithm = jwk.get("key_ops", ["verify"]), jwk.get("alg")
+    if jwk.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        return frozenset()
+    if algorithm is None:
+        return able
+    if not isinstance(algorithm, str) or algorithm not in able:
+        return frozenset()
+    # RFC 9864 §2: for one curve, the old polymorphic name and the new one are the same algorithm.
+    return able if jwk.get("kty") == "OKP" else frozenset({algorithm})
+
+
+def _rsa_key(jwk: Mapping[str, JSON]) -> RSAKey:
+    material = _material(jwk, "n", "e")
+    modulus, exponent = (int.from_bytes(urlsafe_b64decode(str(jwk[name]).encode()), "big") for name in ("n", "e"))
+    # RFC 8725 §3.5: 2048 bits at least; the bounds above keep one verification cheap.
+    if modulus.bit_length() not in _RSA_BITS or exponent.bit_length() > 64:
+        raise ValueError("an RSA key that is too short or too long")
+    return RSAKey.import_key(material)
+
+
+def _material(jwk: Mapping[str, JSON], *names: str) -> dict[str, str | list[str]]:
+    """Only what makes the key, so that no other member can change how it is read."""
+    material: dict[str, str | list[str]] = {"kty": str(jwk["kty"])}
+    for name in names:
+        value = jwk[name]
+        if not isinstance(value, str):
+            raise TypeError("key material that is not text")
+        material[name] = value
+    return material

@@ -1,0 +1,108 @@
+"""Logins in flight: one sealed cookie for each, at most five, for ten minutes and one use.
+
+The state is bound to the browser because it lives in the browser's cookie and nowhere else (RFC 9700 §4.7.1); it is
+bound to the connection because the connection's name is sealed in. One use is the ledger's once-key, taken in the same
+transaction that starts the session.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from hmac import compare_digest
+
+from jit_middleware.http.cookies import CookieSpec, names, values
+from jit_middleware.keyring import Envelope
+from jit_middleware.ports import Clock, TokenSource
+from jit_middleware.sso.strategy import LoginState, Strategy
+
+LIFETIME = 600
+AT_MOST = 5
+_CLAIMS_KEPT = 10_000
+
+
+class LoginStates:
+    """Makes, keeps and finds the logins in flight of a browser."""
+
+    def __init__(self, envelope: Envelope, *, secure: bool, clock: Clock, tokens: TokenSource) -> None:
+        self._envelope = envelope
+        self._secure = secure
+        self._clock = clock
+        self._tokens = tokens
+        self._claimed: dict[str, object] = {}
+        self.prefix = "__Host-jit-login-" if secure else "jit-login-"
+
+    def begin(self, connection: str, target: str, *, restarts: int = 0, someone_else: bool = False) -> LoginState:
+        """A fresh login in flight; the count of restarts rides in ``state`` too, for a browser that loses its
+        cookie."""
+        return LoginState(
+            connection=connection,
+            state=f"{self._tokens(24)}.{restarts}",
+            nonce=self._tokens(24),
+            code_verifier=self._tokens(48),
+            target=target,
+            created_at=self._clock.now(),
+            restarts=restarts,
+            someone_else=someone_else,
+        )
+
+    def keep(self, login: LoginState, strategy: Strategy, cookie: str) -> list[tuple[str, str]]:
+        """The Set-Cookie headers that bind this login to the browser, and drop its oldest ones beyond five."""
+        text = json.dumps(asdict(login), separators=(",", ":"))
+        kept = self._spec(login.state, strategy).set(self._envelope.seal(text, self._clock.now()))
+        present = names(cookie, self.prefix)
+        # RFC 6265 §5.4: browsers send the cookies made first, first.
+        surplus = present[: max(0, len(present) - AT_MOST + 1)]
+        return [kept, *(self._named(name, strategy).clear() for name in surplus)]
+
+    def find(self, cookie: str, connection: str, state: str) -> LoginState | None:
+        """The login that this ``state`` belongs to, if this browser began it, for this connection, in time."""
+        for sealed in values(cookie, self.prefix + _suffix(state)):
+            text = self._envelope.open(sealed, now=self._clock.now(), max_age=LIFETIME)
+            if text is None:
+                continue
+            login = LoginState(**json.loads(text))
+            if login.connection == connection and compare_digest(
+                login.state.encode(), state.encode("utf-8", "replace")
+            ):
+                return login
+        return None
+
+    def claim(self, state: str) -> bool:
+        """Whether this process sees the state's answer for the first time, so that a reload sends no code twice.
+
+        The ledger's once-key is the guarantee across processes; this saves the provider the second call.
+        """
+        if len(self._claimed) >= _CLAIMS_KEPT:
+            for old in list(self._claimed)[: _CLAIMS_KEPT // 4]:
+                self._claimed.pop(old, None)
+        mine = object()
+        return self._claimed.setdefault(state, mine) is mine
+
+    def forget(self, state: str, strategy: Strategy) -> tuple[str, str]:
+        return self._spec(state, strategy).clear()
+
+    def _spec(self, state: str, strategy: Strategy) -> CookieSpec:
+        return self._named(self.prefix + _suffix(state), strategy)
+
+    def _named(self, name: str, strategy: Strategy) -> CookieSpec:
+        # A form_post answer is a cross-site POST: only SameSite=None reaches it, and browsers want Secure with that,
+        # which they accept on loopback http as well.
+        crosses = strategy.answer == "form_post"
+        return CookieSpec(
+            name=name,
+            secure=self._secure or crosses,
+            same_site="None" if crosses else "Lax",
+            max_age=LIFETIME,
+        )
+
+
+def restarts_of(state: str) -> int:
+    """How often this login was begun anew because its cookie did not come back; junk counts as often enough."""
+    _, _, count = state.rpartition(".")
+    return int(count) if count.isascii() and count.isdigit() and len(count) < 3 else 99
+
+
+def _suffix(state: str) -> str:
+    head = state[:8]
+    return head if head.isascii() and head.replace("-", "").replace("_", "").isalnum() else "none"

@@ -1,0 +1,58 @@
+"""A genuine session for the tests of a wrapped application, without a provider and without a second flow.
+
+The identity is made up, everything after it is real: mapping, gates, roles, the session row, the audit trail.
+"""
+
+from __future__ import annotations
+
+from jit_middleware.asgi import JITMiddleware as ASGIMiddleware
+from jit_middleware.bridge import step
+from jit_middleware.endpoints.opening import open_session
+from jit_middleware.gate import Gate
+from jit_middleware.model import JSON, SessionRecord, VerifiedIdentity
+from jit_middleware.ports import Transaction
+from jit_middleware.provisioning import Arrival
+from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
+
+
+def login_as(middleware: WSGIMiddleware, subject: str, **claims: JSON) -> str:
+    """Sign ``subject`` in at a WSGI application and return the ``Cookie`` header of the session.
+
+    ``claims`` are what the provider would have said: ``preferred_username``, ``email``, ``email_verified``, ``groups``.
+    The connection is the first one configured. Raises ``NotProvisioned`` like a real login.
+
+    ::
+
+        cookie = login_as(application, "s-1", preferred_username="alice", groups=["staff"])
+        client.get("/", headers={"Cookie": cookie})
+    """
+    return step(_login(middleware.gate, subject, claims))
+
+
+async def login_as_async(middleware: ASGIMiddleware, subject: str, **claims: JSON) -> str:
+    """The same for an ASGI application."""
+    return await _login(middleware.gate, subject, claims)
+
+
+async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
+    house = gate.house
+    await gate.start()
+    connection = house.settings.connections[0]
+    email = claims.get("email")
+    identity = VerifiedIdentity(
+        connection=connection.name,
+        issuer=connection.issuer,
+        subject=subject,
+        claims={"sub": subject, **claims},
+        tenant=connection.tenant,
+        email=email if isinstance(email, str) else None,
+        email_verified=claims.get("email_verified") is True,
+    )
+    reference = house.reference()
+
+    async def finish(tx: Transaction, arrival: Arrival) -> SessionRecord:
+        return await open_session(house, tx, identity, arrival, reference=reference)
+
+    session = await house.provisioner.provision(identity, finish, reference=reference)
+    _, header = house.sessions.cookie.issue(session.id, session.expires_at, house.clock.now())
+    return header.partition(";")[0]

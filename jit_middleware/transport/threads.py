@@ -1,0 +1,206 @@
+"""The way out for threads: every wait of every socket ends with the deadline of the request it serves."""
+
+# ruff: noqa: ARG002 (the signatures of the network interface)
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Final
+
+from jit_middleware.errors import ProviderUnavailable
+from jit_middleware.ports import Clock, Fetch, Fetched
+from jit_middleware.transport.destinations import Destinations, as_address
+from jit_middleware.transport.exchange import POOL, Exchange, current, message, proxy_address
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpcore2
+    from httpcore2 import SOCKET_OPTION, NetworkBackend, NetworkStream
+else:  # both are mere interfaces; importing them costs 40 ms that a start need not pay
+    NetworkBackend = NetworkStream = object
+
+_PIECE: Final = 65_536
+
+
+class SyncTransport:
+    """Fetches in the calling thread, in one step, without an event loop.
+
+    ``insecure_hosts`` (hosts on this machine) may be spoken to over http. ``private_hosts`` may have private or
+    loopback addresses. ``proxy`` is the URL of a proxy for every request, which then resolves the names.
+    ``ssl_context`` replaces the system's trust anchors (which ``SSL_CERT_FILE`` may name).
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        insecure_hosts: Collection[str] = (),
+        private_hosts: Collection[str] = (),
+        proxy: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._clock = clock
+        self._destinations = Destinations.of(insecure_hosts, private_hosts, proxy)
+        self._proxy = proxy
+        self._ssl_context = ssl_context
+        self._pools: dict[int, httpcore2.ConnectionPool] = {}  # by process: no connection is shared across a fork
+
+    async def fetch(self, request: Fetch) -> Fetched:
+        import httpcore2
+
+        target = self._destinations.check_url(request.url)
+        exchange = Exchange(request, target, self._clock, self._clock.monotonic() + request.deadline)
+        token = current.set(exchange)
+        try:
+            try:
+                return self._send(exchange)
+            except (httpcore2.NetworkError, httpcore2.RemoteProtocolError):
+                if not exchange.may_repeat():
+                    raise
+                exchange.again()
+                return self._send(exchange)
+        except httpcore2.TimeoutException:
+            raise ProviderUnavailable("deadline", target.host) from None
+        except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError) as failure:
+            raise exchange.failed(failure) from None
+        finally:
+            current.reset(token)
+
+    async def close(self) -> None:
+        pool = self._pools.pop(os.getpid(), None)
+        if pool is not None:
+            pool.close()
+
+    def _send(self, exchange: Exchange) -> Fetched:
+        url, headers = message(exchange)
+        method, body = exchange.request.method, exchange.request.body
+        waits = {"timeout": {"pool": exchange.left()}}
+        with self._pool().stream(method, url, headers=headers, content=body, extensions=waits) as answer:
+            judged = exchange.judge(answer.status, answer.headers)
+            for chunk in answer.iter_stream():
+                exchange.take(chunk)
+        return exchange.fetched(answer.status, judged)
+
+    def _pool(self) -> httpcore2.ConnectionPool:
+        pid = os.getpid()
+        if pid not in self._pools:
+            for parent in list(self._pools):
+                # Not closed: a lock in it may have been held by another thread when this process was forked off.
+                self._pools.pop(parent, None)
+            self._pools.setdefault(pid, self._new_pool())
+        return self._pools[pid]
+
+    def _new_pool(self) -> httpcore2.ConnectionPool:
+        import httpcore2
+
+        context = self._ssl_context or httpcore2.default_ssl_context()
+        backend = _Backend(self._destinations, httpcore2.SyncBackend())
+        if self._proxy is None:
+            return httpcore2.ConnectionPool(ssl_context=context, network_backend=backend, **POOL)
+        address, login = proxy_address(self._proxy)
+        return httpcore2.HTTPProxy(address, proxy_auth=login, ssl_context=context, network_backend=backend, **POOL)
+
+
+class _Backend(NetworkBackend):
+    """Connects to addresses that were checked, and hands out streams that keep the deadline."""
+
+    def __init__(self, destinations: Destinations, plain: NetworkBackend) -> None:
+        self._destinations = destinations
+        self._plain = plain
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> NetworkStream:
+        import httpcore2
+
+        exchange = current.get()
+        exchange.connected = True
+        found = [host] if as_address(host) else _look_up(host, port, exchange.left())
+        addresses = self._destinations.usable(host, found, loopback_only=exchange.loopback_only)
+        failure: Exception = httpcore2.ConnectError()
+        for position, address in enumerate(addresses):
+            share = exchange.left() / (len(addresses) - position)  # a black hole first must not use up the time of all
+            try:
+                stream = self._plain.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as refused:
+                failure = refused
+            else:
+                return _Stream(stream)
+        raise failure
+
+
+def _look_up(host: str, port: int, seconds: float) -> list[str]:
+    """The addresses of a name. The resolver knows no deadline, so it runs in a thread that may be left behind."""
+    import httpcore2
+
+    found: list[str] = []
+
+    def ask() -> None:
+        try:
+            answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return
+        found.extend(str(answer[4][0]) for answer in answers)
+
+    resolver = threading.Thread(target=ask, name="jit-middleware-resolver", daemon=True)
+    resolver.start()
+    resolver.join(seconds)
+    if resolver.is_alive():
+        raise httpcore2.ConnectTimeout("name resolution")
+    if not found:
+        raise httpcore2.ConnectError("name resolution")
+    return found
+
+
+class _Stream(NetworkStream):
+    """A connection each of whose waits is cut to what the current exchange has left, however slowly bytes drip in."""
+
+    def __init__(self, plain: NetworkStream) -> None:
+        self._plain = plain
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        import httpcore2
+
+        exchange = current.get()
+        if exchange.expired():
+            raise httpcore2.ReadTimeout
+        return exchange.count(self._plain.read(max_bytes, exchange.left()))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        import httpcore2
+
+        exchange = current.get()
+        connection = self._plain.get_extra_info("socket")
+        rest = memoryview(buffer)
+        while rest:
+            if exchange.expired():
+                raise httpcore2.WriteTimeout
+            try:
+                connection.settimeout(exchange.left())
+                count: int = connection.send(rest[:_PIECE])
+            except TimeoutError as late:
+                raise httpcore2.WriteTimeout from late
+            except OSError as broken:
+                raise httpcore2.WriteError from broken
+            exchange.sent += count
+            rest = rest[count:]
+
+    def close(self) -> None:
+        self._plain.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> NetworkStream:
+        # The handshake holds one deadline over all its messages by itself.
+        return _Stream(self._plain.start_tls(ssl_context, server_hostname, current.get().left()))
+
+    def get_extra_info(self, info: str) -> object:
+        return self._plain.get_extra_info(info)

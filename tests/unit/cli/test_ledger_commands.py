@@ -1,0 +1,313 @@
+"""Users, sessions, audit and migrate, against a real database file."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from jit_middleware.cli import main
+from jit_middleware.model import AuditEvent, IdentityLink, Profile, SessionRecord, Status
+from jit_middleware.ports import Transaction
+from jit_middleware.system import SystemClock, SystemTokens
+from jit_middleware_sqlalchemy import SQLAlchemyLedger
+
+T = TypeVar("T")
+FIVE = {
+    "JIT_PUBLIC_URL": "https://app.example.org",
+    "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
+    "JIT_OIDC_ISSUER": "https://login.invalid",
+    "JIT_OIDC_CLIENT_ID": "app",
+    "JIT_OIDC_CLIENT_SECRET": "hunter2",
+}
+
+
+class Place:
+    """A database, and what the terminal says about it."""
+
+    def __init__(self, url: str, capsys: pytest.CaptureFixture[str]) -> None:
+        self._url = url
+        self._capsys = capsys
+
+    def work(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        async def conversation() -> T:
+            ledger = SQLAlchemyLedger(self._url, clock=SystemClock(), tokens=SystemTokens(), keep_users=True)
+            try:
+                await ledger.prepare()
+                return await ledger.transaction(work)
+            finally:
+                await ledger.close()
+
+        return asyncio.run(conversation())
+
+    def user(self, username: str, *, email: str | None = None, session: str | None = None) -> str:
+        """A user with one identity and one live session; the user's id."""
+        now = int(time.time())
+
+        async def work(tx: Transaction) -> str:
+            assert tx.users is not None
+            user = await tx.users.create(Profile(f"key-{username}", username, email))
+            link = IdentityLink("oidc", "https://login.invalid", f"sub-{username}", f"key-{username}", user.id)
+            await tx.add_link(link)
+            await tx.add_session(
+                SessionRecord(
+                    id=session or f"session-{username}",
+                    user_id=user.id,
+                    tenant="default",
+                    connection="oidc",
+                    issuer="https://login.invalid",
+                    subject=f"sub-{username}",
+                    created_at=now,
+                    expires_at=now + 3600,
+                    last_seen_at=now,
+                    authenticated_at=now,
+                )
+            )
+            return user.id
+
+        return self.work(work)
+
+    def status(self, user_id: str) -> Status:
+        async def work(tx: Transaction) -> Status:
+            account = await tx.find_account(user_id)
+            assert account is not None
+            return account.status
+
+        return self.work(work)
+
+    def live(self) -> set[str]:
+        async def work(tx: Transaction) -> set[str]:
+            return {session.id for session in await tx.list_sessions()}
+
+        return self.work(work)
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        self._capsys.readouterr()
+        code = main(arguments)
+        captured = self._capsys.readouterr()
+        return code, captured.out, captured.err
+
+    def json(self, *arguments: str) -> object:
+        code, out, err = self.run(*arguments, "--json")
+        assert (code, err) == (0, "")
+        said: object = json.loads(out)
+        return said
+
+    def events(self) -> list[dict[str, object]]:
+        code, out, _ = self.run("audit", "export")
+        assert code == 0
+        return [json.loads(line) for line in out.splitlines()]
+
+
+@pytest.fixture(params=["sqlite", "sqlite+aiosqlite"])
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Place:
+    url = f"{request.param}:///{tmp_path / 'jit.db'}"
+    for name, value in {**FIVE, "JIT_DATABASE_URL": url}.items():
+        monkeypatch.setenv(name, value)
+    return Place(url, capsys)
+
+
+def test_migrate_makes_the_schema_once(place: Place) -> None:
+    code, out, _ = place.run("migrate")
+    assert code == 0
+    assert "applied 0001" in out
+    assert place.json("migrate") == {"database": place.json("check")["settings"]["database"], "applied": []}  # type: ignore[index]
+
+
+def test_users_are_listed(place: Place) -> None:
+    assert place.json("users", "list") == []
+    ids = {place.user("ada"), place.user("eve")}
+    said = place.json("users", "list")
+    assert isinstance(said, list)
+    assert {each["id"] for each in said} == ids
+    assert {each["username"] for each in said} == {"ada", "eve"}
+    first = place.json("users", "list", "--limit", "1")
+    assert isinstance(first, list)
+    rest = place.json("users", "list", "--after", first[0]["id"])
+    assert [*first, *rest] == said  # type: ignore[misc]
+    code, out, _ = place.run("users", "list")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["id", "username", "status", "roles", "tenant"]
+    assert "ada" in out
+
+
+def test_user_is_shown_by_id_name_or_address(place: Place) -> None:
+    user_id = place.user("ada", email="ada@example.org")
+    for wanted in (user_id, "ada", "ADA@example.org"):
+        said = place.json("users", "show", wanted)
+        assert isinstance(said, dict)
+        assert (said["id"], said["email"], said["status"]) == (user_id, "ada@example.org", "active")
+        assert said["identities"] == [{"connection": "oidc", "issuer": "https://login.invalid", "subject": "sub-ada"}]
+        assert [session["id"] for session in said["sessions"]] == ["session-ada"]
+    code, out, _ = place.run("users", "show", "ada")
+    assert code == 0
+    assert "sub-ada" in out
+
+
+def test_unknown_user_is_answered_no(place: Place) -> None:
+    place.user("ada")
+    for arguments in (["show", "nobody"], ["suspend", "nobody"], ["show", "--id", "ada"]):
+        code, out, err = place.run("users", *arguments)
+        assert (code, out) == (1, "")
+        assert "There is no user" in err
+
+
+def test_name_that_several_users_answer_to_changes_nobody(place: Place) -> None:
+    one = place.user("ada", email="shared@example.org")
+    two = place.user("eve", email="shared@example.org")
+    code, _, err = place.run("users", "suspend", "shared@example.org")
+    assert code == 1
+    assert one in err
+    assert two in err
+    assert place.status(one) is place.status(two) is Status.ACTIVE
+
+
+def test_suspending_ends_sessions_and_leaves_an_event(place: Place) -> None:
+    user_id = place.user("ada")
+    place.user("eve")
+    assert place.json("users", "suspend", "ada") == {
+        "user": user_id,
+        "was": "active",
+        "status": "suspended",
+        "done": True,
+    }
+    assert place.status(user_id) is Status.SUSPENDED
+    assert place.live() == {"session-eve"}
+    (event,) = [event for event in place.events() if event["type"] == "user.suspended"]
+    assert event["user"] == user_id
+    assert str(event["data"]["actor"]).startswith("cli")  # type: ignore[index]
+    assert place.run("users", "suspend", "ada")[0] == 0
+    assert len([event for event in place.events() if event["type"] == "user.suspended"]) == 1
+
+
+def test_resumed_user_is_active_again(place: Place) -> None:
+    user_id = place.user("ada")
+    for verb, status in (
+        ("suspend", "suspended"),
+        ("resume", "active"),
+        ("deactivate", "deprovisioned"),
+        ("resume", "active"),
+    ):
+        code, out, _ = place.run("users", verb, "ada")
+        assert code == 0
+        assert f"is {status} now" in out
+        assert place.status(user_id).value == status
+
+
+def test_step_that_the_lifecycle_has_not_is_answered_no(place: Place) -> None:
+    user_id = place.user("ada")
+    assert place.run("users", "deactivate", "ada")[0] == 0
+    code, out, err = place.run("users", "suspend", "ada")
+    assert (code, out) == (1, "")
+    assert "cannot become suspended" in err
+    assert place.status(user_id) is Status.DEPROVISIONED
+
+
+def test_sessions_are_listed(place: Place) -> None:
+    ada = place.user("ada")
+    place.user("eve")
+    said = place.json("sessions", "list", "--user", ada)
+    assert isinstance(said, list)
+    assert [(each["id"], each["user"]) for each in said] == [("session-ada", ada)]
+    code, out, _ = place.run("sessions", "list")
+    assert code == 0
+    assert "session-ada" in out
+    assert "session-eve" in out
+
+
+@pytest.mark.parametrize("selector", ["--user", "--session"])
+def test_revoking_ends_just_what_matches(place: Place, selector: str) -> None:
+    ada = place.user("ada")
+    place.user("eve")
+    value = ada if selector == "--user" else "session-ada"
+    assert place.json("sessions", "revoke", selector, value) == {"ended": 1}
+    assert place.live() == {"session-eve"}
+    (event,) = [event for event in place.events() if event["type"] == "sessions.revoked"]
+    assert event["data"]["sessions_ended"] == 1  # type: ignore[index]
+    code, out, err = place.run("sessions", "revoke", selector, value)
+    assert (code, out, err) == (1, "", "No live session matches.\n")
+
+
+def test_revoking_all_ends_every_session(place: Place) -> None:
+    place.user("ada")
+    place.user("eve")
+    assert place.json("sessions", "revoke", "--all") == {"ended": 2}
+    assert place.live() == set()
+    assert place.json("sessions", "revoke", "--all") == {"ended": 0}
+
+
+def events(place: Place, count: int) -> None:
+    async def work(tx: Transaction) -> None:
+        for number in range(count):
+            kind = "login.refused" if number % 2 else "login.succeeded"
+            await tx.append_audit(AuditEvent(f"event-{number:05}", kind, at=number, user_id=f"u{number % 3}"))
+
+    place.work(work)
+
+
+def test_export_writes_every_event_in_order_page_by_page(place: Place, tmp_path: Path) -> None:
+    events(place, 2001)
+    file = tmp_path / "audit.jsonl"
+    assert place.run("audit", "export", "--output", str(file)) == (0, "", "")
+    lines = file.read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [f"event-{number:05}" for number in range(2001)]
+    assert place.run("audit", "export", "--output", str(file), "--after", "event-01999")[0] == 0
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()][2001:] == ["event-02000"]
+
+
+def test_events_are_selected(place: Place) -> None:
+    events(place, 12)
+    code, out, _ = place.run("audit", "list", "--type", "login.refused", "--user", "u0", "--json")
+    assert code == 0
+    assert [json.loads(line)["id"] for line in out.splitlines()] == ["event-00003", "event-00009"]
+    assert len(place.run("audit", "list", "--limit", "5", "--json")[1].splitlines()) == 5
+    assert len(place.run("audit", "list")[1].splitlines()) == 13
+
+
+def test_export_to_a_file_that_cannot_be_written_is_wrong_use(place: Place, tmp_path: Path) -> None:
+    code, _, err = place.run("audit", "export", "--output", str(tmp_path))
+    assert code == 2
+    assert "cannot be written" in err
+
+
+@pytest.mark.parametrize("name", ["-tR-Ro", "--json", "-h", "---"])
+def test_session_whose_id_looks_like_an_option_is_revoked(place: Place, name: str) -> None:
+    place.user("ada", session=name)
+    assert place.json("sessions", "revoke", "--session", name) == {"ended": 1}
+
+
+@pytest.mark.parametrize("name", ["-tR-Ro", "--all", "-"])
+def test_user_whose_name_looks_like_an_option_is_shown(place: Place, name: str) -> None:
+    user_id = place.user(name)
+    for arguments in ([name], ["--", name]):
+        said = place.json("users", "show", *arguments)
+        assert isinstance(said, dict)
+        assert said["id"] == user_id
+
+
+def test_unreachable_database_is_answered_no(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path}/absent/jit.db")
+    code, out, err = place.run("users", "list")
+    assert (code, out) == (1, "")
+    assert "Traceback" not in err
+
+
+def test_live_check_reports_provider_and_database(place: Place) -> None:
+    code, out, _ = place.run("check", "--live", "--json")
+    said = json.loads(out)
+    assert code == 1
+    assert said["ok"] is False
+    found = {step["name"]: step["ok"] for step in said["steps"]}
+    assert found == {"oidc discovery": False, "database": True}
+    place.run("migrate")
+    _, out, _ = place.run("check", "--live")
+    assert "its schema 0001 is the current one" in out
+    assert "FAIL  oidc discovery" in out

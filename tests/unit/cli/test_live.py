@@ -1,0 +1,155 @@
+"""``check --live``: each step says ok, or what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from email.utils import formatdate
+
+import pytest
+
+from jit_middleware.cli.live import Step, check_connection
+from jit_middleware.errors import ProviderUnavailable
+from jit_middleware.ports import Fetch, Fetched
+from jit_middleware.settings import OIDCConnection
+
+NOW = 1_800_000_000
+ISSUER = "https://login.example.org"
+DISCOVERY = f"{ISSUER}/.well-known/openid-configuration"
+JWKS = f"{ISSUER}/jwks"
+METADATA: Mapping[str, object] = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "token_endpoint": f"{ISSUER}/token",
+    "jwks_uri": JWKS,
+    "id_token_signing_alg_values_supported": ["RS256"],
+    "code_challenge_methods_supported": ["plain", "S256"],
+    "token_endpoint_auth_methods_supported": ["client_secret_post"],
+    "response_modes_supported": ["query"],
+}
+KEYS = {"keys": [{"kty": "RSA", "use": "sig", "n": "AQ", "e": "AQAB"}]}
+
+
+class StillClock:
+    def now(self) -> int:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Provider:
+    """Answers what it was told to; anything else is unreachable."""
+
+    def __init__(self, answers: Mapping[str, Fetched]) -> None:
+        self._answers = answers
+
+    async def fetch(self, request: Fetch) -> Fetched:
+        if request.url not in self._answers:
+            raise ProviderUnavailable("unreachable", "login.example.org")
+        return self._answers[request.url]
+
+    async def close(self) -> None: ...
+
+
+def answer(body: object, *, status: int = 200, date: int | None = NOW) -> Fetched:
+    headers = {} if date is None else {"date": formatdate(date, usegmt=True)}
+    return Fetched(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def steps(connection: OIDCConnection | None = None, **answers: Fetched | None) -> dict[str, Step]:
+    known = {"discovery": answer(METADATA), "jwks": answer(KEYS)} | answers
+    urls = {"discovery": DISCOVERY, "jwks": JWKS}
+    provider = Provider({urls[name]: each for name, each in known.items() if each is not None})
+    asked = connection or OIDCConnection("oidc", ISSUER, "app", "s")
+    found = asyncio.run(check_connection(asked, transport=provider, clock=StillClock()))
+    return {step.name.removeprefix("oidc "): step for step in found}
+
+
+def failing(found: Mapping[str, Step]) -> set[str]:
+    assert all(step.fix for step in found.values() if not step.ok)
+    return {name for name, step in found.items() if not step.ok}
+
+
+def changed(**members: object) -> Fetched:
+    return answer({name: value for name, value in {**METADATA, **members}.items() if value is not None})
+
+
+def test_sound_provider_passes_every_step() -> None:
+    found = steps()
+    assert failing(found) == set()
+    assert set(found) == {"discovery", "issuer", "clock", "endpoints", "algorithms", "PKCE", "keys"}
+
+
+def test_issuer_with_a_path_is_asked_below_it() -> None:
+    issuer = f"{ISSUER}/tenant/"
+    provider = Provider(
+        {f"{ISSUER}/tenant/.well-known/openid-configuration": changed(issuer=issuer), JWKS: answer(KEYS)}
+    )
+    connection = OIDCConnection("oidc", issuer, "app", "s")
+    found = asyncio.run(check_connection(connection, transport=provider, clock=StillClock()))
+    assert all(step.ok for step in found)
+
+
+@pytest.mark.parametrize(
+    "discovery", [None, answer({}, status=404), answer(b"<html>"), answer([1]), answer(b"[" * 100_000)]
+)
+def test_failed_discovery_is_the_only_step(discovery: Fetched | None) -> None:
+    found = steps(discovery=discovery)
+    assert set(found) == failing(found) == {"discovery"}
+
+
+@pytest.mark.parametrize(
+    ("discovery", "step"),
+    [
+        (changed(issuer=f"{ISSUER}/"), "issuer"),
+        (changed(issuer=None), "issuer"),
+        (changed(token_endpoint=None), "endpoints"),
+        (changed(token_endpoint="http://login.example.org/token"), "endpoints"),
+        (changed(id_token_signing_alg_values_supported=["HS256"]), "algorithms"),
+        (changed(code_challenge_methods_supported=["plain"]), "PKCE"),
+    ],
+)
+def test_bad_metadata_fails_its_own_step(discovery: Fetched, step: str) -> None:
+    assert failing(steps(discovery=discovery)) == {step}
+
+
+def test_what_the_provider_does_not_mention_is_not_held_against_it() -> None:
+    silent = changed(id_token_signing_alg_values_supported=None, code_challenge_methods_supported=None)
+    assert failing(steps(discovery=silent)) == set()
+
+
+@pytest.mark.parametrize(("away", "ok"), [(0, True), (60, True), (-60, True), (61, False), (-3600, False)])
+def test_clock_is_compared_with_the_date_header(away: int, ok: bool) -> None:
+    step = steps(discovery=answer(METADATA, date=NOW + away))["clock"]
+    assert step.ok is ok
+    assert f"{away:+d}s" in step.detail
+
+
+def test_clock_is_not_judged_without_a_date() -> None:
+    assert steps(discovery=answer(METADATA, date=None))["clock"].ok
+
+
+@pytest.mark.parametrize(
+    "jwks",
+    [
+        None,
+        answer({}, status=500),
+        answer(b"no"),
+        answer({"keys": []}),
+        answer({"keys": "x"}),
+        answer({"keys": [1, {"kty": "oct", "k": "AQ"}, {"kty": "RSA", "use": "enc"}]}),
+    ],
+)
+def test_keys_must_hold_one_for_signatures(jwks: Fetched | None) -> None:
+    assert failing(steps(jwks=jwks)) == {"keys"}
+
+
+def test_configured_choices_are_compared_with_the_offer() -> None:
+    connection = OIDCConnection(
+        "oidc", ISSUER, "app", "s", client_auth="client_secret_basic", response_mode="form_post"
+    )
+    assert failing(steps(connection)) == {"client auth", "response mode"}
+    fitting = OIDCConnection("oidc", ISSUER, "app", "s", client_auth="client_secret_post", response_mode="query")
+    assert failing(steps(fitting)) == set()

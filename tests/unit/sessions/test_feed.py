@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from jit_middleware.bridge import TaskLocks, ThreadLocks, step
+from jit_middleware.errors import StoreUnavailable
+from jit_middleware.http.messages import Admission
+from jit_middleware.model import FeedEntry, FeedPage, User
+from jit_middleware.sessions import CachedSession, RevocationFeed, SessionCache
+from tests.conftest import FakeClock
+
+
+class FeedOnly:
+    """A ledger of which only the feed is asked."""
+
+    def __init__(self) -> None:
+        self.entries: list[FeedEntry] = []
+        self.reads = 0
+        self.down = False
+        self.complete = True
+        self.slow = 0.0
+
+    def revoke(self, kind: str, key: str) -> None:
+        self.entries.append(FeedEntry(len(self.entries) + 1, kind, key))
+
+    async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
+        self.reads += 1
+        if self.down:
+            raise StoreUnavailable("down")
+        if self.slow:
+            time.sleep(self.slow)
+        new = tuple(entry for entry in self.entries if after is not None and entry.position > after)[:limit]
+        position = new[-1].position if new else len(self.entries)
+        return FeedPage(position, new, self.complete)
+
+
+def entry(session: str = "s1", user: str = "u1") -> CachedSession:
+    admission = Admission(User(user, user), None, {}, {})  # type: ignore[arg-type]
+    return CachedSession(admission, session, user, deadline=1e9)
+
+
+def feed_over(ledger: FeedOnly, clock: FakeClock, **options: float) -> tuple[RevocationFeed, SessionCache]:
+    cache = SessionCache()
+    settings = {"max_staleness": 1.0, "grace": 30.0, **options}
+    feed = RevocationFeed(ledger, cache, clock=clock, locks=ThreadLocks(), **settings)  # type: ignore[arg-type]
+    return feed, cache
+
+
+def ask(feed: RevocationFeed) -> None:
+    step(feed.ensure_fresh())
+
+
+def test_within_the_bound_nothing_is_read(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed, _ = feed_over(ledger, fake_clock)
+    ask(feed)
+    reads = ledger.reads
+    fake_clock.advance(0.99)
+    ask(feed)
+    assert ledger.reads == reads
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "left"),
+    [("session", "s1", {"b", "c"}), ("user", "u1", {"c"}), ("connection", "oidc", set()), ("all", "", set())],
+)
+def test_the_first_question_after_the_bound_drops_what_the_feed_names(
+    fake_clock: FakeClock, kind: str, key: str, left: set[str]
+) -> None:
+    ledger = FeedOnly()
+    feed, cache = feed_over(ledger, fake_clock)
+    ask(feed)
+    for cookie, session, user in (("a", "s1", "u1"), ("b", "s2", "u1"), ("c", "s3", "u2")):
+        cache.put(cookie, entry(session, user))
+    ledger.revoke(kind, key)
+    fake_clock.advance(1.0)
+    ask(feed)
+    assert {cookie for cookie in "abc" if cache.get(cookie) is not None} == left
+
+
+def test_a_bound_of_zero_asks_each_time(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed, _ = feed_over(ledger, fake_clock, max_staleness=0.0)
+    ask(feed)
+    before = ledger.reads
+    fake_clock.advance(0.001)
+    ask(feed)
+    ask_again = ledger.reads
+    assert ask_again > before
+
+
+def test_more_changes_than_a_page_are_all_read(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed, cache = feed_over(ledger, fake_clock)
+    ask(feed)
+    for number in range(2_500):
+        cache.put(f"c{number}", entry(f"s{number}", f"u{number}"))
+        ledger.revoke("session", f"s{number}")
+    fake_clock.advance(1)
+    ask(feed)
+    assert len(cache) == 0
+
+
+def test_a_reader_that_missed_pruned_entries_forgets_everything(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed, cache = feed_over(ledger, fake_clock)
+    ask(feed)
+    cache.put("a", entry())
+    ledger.complete = False
+    fake_clock.advance(1)
+    ask(feed)
+    assert len(cache) == 0
+
+
+def test_an_unreadable_feed_is_forgiven_for_the_grace_period_and_no_longer(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed, _ = feed_over(ledger, fake_clock, grace=30.0)
+    ask(feed)
+    ledger.down = True
+    fake_clock.advance(29)
+    ask(feed)
+    fake_clock.advance(2)
+    with pytest.raises(StoreUnavailable):
+        ask(feed)
+    ledger.down = False
+    ask(feed)
+
+
+def test_a_feed_that_was_never_read_is_not_forgiven(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    ledger.down = True
+    feed, _ = feed_over(ledger, fake_clock)
+    with pytest.raises(StoreUnavailable):
+        ask(feed)
+
+
+def test_threads_share_one_reading(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed, _ = feed_over(ledger, fake_clock)
+    ask(feed)
+    fake_clock.advance(1)
+    before, ledger.slow = ledger.reads, 0.05
+    threads = [threading.Thread(target=ask, args=(feed,)) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert ledger.reads - before == 1
+
+
+def test_tasks_share_one_reading(fake_clock: FakeClock) -> None:
+    ledger = FeedOnly()
+    feed = RevocationFeed(
+        ledger,  # type: ignore[arg-type]
+        SessionCache(),
+        max_staleness=1.0,
+        grace=30.0,
+        clock=fake_clock,
+        locks=TaskLocks(),
+    )
+
+    async def together() -> Sequence[None]:
+        return await asyncio.gather(*(feed.ensure_fresh() for _ in range(20)))
+
+    asyncio.run(together())
+    assert ledger.reads == 1
+
+
+def test_a_full_cache_makes_room_by_dropping_its_oldest() -> None:
+    cache = SessionCache(limit=32)
+    for number in range(100):
+        cache.put(str(number), entry())
+    assert len(cache) <= 32
+    assert cache.get("99") is not None
+    assert cache.get("0") is None

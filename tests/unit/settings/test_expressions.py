@@ -1,0 +1,52 @@
+"""JMESPath in settings: judged at start, and asked which claims it looks at."""
+
+from __future__ import annotations
+
+import pytest
+
+from jit_middleware.settings.connections import needed_claims
+from jit_middleware.settings.expressions import claims_mentioned, expression
+from jit_middleware.settings.values import BadValue
+
+
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("email", {"email"}),
+        ("preferred_username || email || sub", {"preferred_username", "email", "sub"}),
+        ("address.country", {"address"}),
+        ("a.b.c", {"a"}),
+        ("emails[0].value", {"emails"}),
+        ("emails[?primary].value | [0]", {"emails"}),
+        ("groups[].name", {"groups"}),
+        ("groups[1:3]", {"groups"}),
+        ("sort_by(groups, &name)[*].id", {"groups"}),
+        ("contains(groups || `[]`, 'ops')", {"groups"}),
+        ("{x: a, y: b.c}", {"a", "b"}),
+        ("[a, b]", {"a", "b"}),
+        ("a.{x: b}", {"a"}),
+        ("@.email", {"email"}),
+        ("@.a.b", {"a"}),
+        ("@ | a | b", {"a"}),
+        ("a && !b", {"a", "b"}),
+        ("a == 'x' && b != `1`", {"a", "b"}),
+        ('"https://claims.example/groups"[0]', {"https://claims.example/groups"}),
+        ("*.name", set()),
+        ("'fixed'", set()),
+        ("@", set()),
+    ],
+)
+def test_top_level_claims_are_found(source: str, names: set[str]) -> None:
+    assert expression(source) == source
+    assert claims_mentioned(source) == names
+
+
+def test_claims_of_every_id_token_are_not_needed() -> None:
+    assert needed_claims(["preferred_username || sub", "email", "iss"]) == ("email", "preferred_username")
+    assert needed_claims([]) == ()
+
+
+@pytest.mark.parametrize("source", ["", "a[", "a ||", "a b", "nonsense(a)", "x.lower(a)", "a" * 1001, "(" * 5000, 5])
+def test_expression_that_cannot_work_is_refused(source: object) -> None:
+    with pytest.raises(BadValue):
+        expression(source)
