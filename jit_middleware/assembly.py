@@ -128,6 +128,7 @@ def assemble(
         hops=Hops(secure=secure),
         housekeeping=Housekeeping(ledger, clock=clock),
         logout_tokens=keyring.signature("logout"),
+        logout_state=CookieSpec(name=cookie.name + "-logout", secure=secure, max_age=300),
         app_cookies=tuple(_app_cookies(settings)),
         clock=clock,
         tokens=tokens,

@@ -5,6 +5,7 @@
     JITError
      ├─ ConfigurationError      at start: every fault with its setting and the fix
      ├─ RequestError            a message to one of our own endpoints is malformed
+     │   └─ LogoutUnconfirmed   the provider's answer to a logout is not the one to ours
      ├─ LoginError              this person's attempt to log in failed
      │   ├─ VerificationError   what the identity provider said does not verify
      │   ├─ ProviderRefused     the identity provider itself answered with an error
@@ -77,6 +78,13 @@ class RequestError(JITError):
         super().__init__(reason, detail)
         self.response_status = status
         self.headers = tuple(headers)
+
+
+class LogoutUnconfirmed(RequestError):
+    """The provider's answer to a logout carries another ``state`` than we sent (RP-Initiated Logout 1.0 §3)."""
+
+    code = "logout_unconfirmed"
+    public = "You are signed out here, but perhaps not at the identity provider: its answer does not match."
 
 
 class LoginError(JITError):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.login import begin
@@ -16,6 +15,7 @@ from jit_middleware.endpoints.opening import open_session
 from jit_middleware.endpoints.refusal import refuse
 from jit_middleware.errors import AdapterError, Conflict, LoginError, NotProvisioned, RequestError, StaleLogin
 from jit_middleware.http.cookies import values
+from jit_middleware.http.form import parameters
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord, Status
 from jit_middleware.pages import redirect
@@ -25,7 +25,6 @@ from jit_middleware.sso.state import LIFETIME, restarts_of
 from jit_middleware.sso.strategy import LoginState, Strategy
 
 _LARGEST_FORM = 65_536
-_MOST_PARAMETERS = 50
 
 
 async def callback(house: House, request: Request, name: str) -> Response:
@@ -67,7 +66,7 @@ async def _answer(request: Request, strategy: Strategy) -> Mapping[str, str]:
         allowed = "GET" if strategy.answer == "query" else "POST"
         raise RequestError("method_not_allowed", status=405, headers=[("Allow", allowed)])
     try:
-        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_PARAMETERS)
+        pairs = parameters(text)
     except ValueError as error:
         raise RequestError("parameters_malformed") from error
     answer = dict(pairs)

@@ -36,6 +36,7 @@ class House:
     hops: Hops
     housekeeping: Housekeeping
     logout_tokens: Signature
+    logout_state: CookieSpec
     app_cookies: tuple[CookieSpec, ...]
     clock: Clock
     tokens: TokenSource

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from urllib.parse import parse_qsl
 
 from jit_middleware.endpoints.house import House
 from jit_middleware.errors import RequestError
+from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.pages import redirect
 from jit_middleware.sso.strategy import Strategy
@@ -16,7 +16,7 @@ log = logging.getLogger("jit_middleware")
 
 async def login(house: House, request: Request, name: str) -> Response:
     """``login?next=/path`` and ``login/<connection>?next=/path``; somebody signed in already goes to the target."""
-    asked = _query(request)
+    asked = parameters_once(request.query)
     target = house.target(asked.get("next"))
     if await house.sessions.find(request.cookie) is not None:
         return redirect(target, status=303)
@@ -48,13 +48,3 @@ async def begin(
     state = house.states.begin(strategy.name, target, restarts=restarts, someone_else=someone_else)
     url = await strategy.request_phase(state)
     return redirect(url, status=302, cookies=house.states.keep(state, strategy, request.cookie))
-
-
-def _query(request: Request) -> dict[str, str]:
-    """The parameters that are there once; one that is there twice is left out, so that nobody reads it otherwise."""
-    try:
-        pairs = parse_qsl(request.query, max_num_fields=50)
-    except ValueError:
-        return {}
-    names = [name for name, _ in pairs]
-    return {name: value for name, value in pairs if names.count(name) == 1}

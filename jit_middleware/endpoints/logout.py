@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from urllib.parse import parse_qsl
 
 from jit_middleware.endpoints.house import House
-from jit_middleware.errors import AdapterError, LoginError, RequestError
+from jit_middleware.errors import AdapterError, LoginError, LogoutUnconfirmed
+from jit_middleware.http.cookies import values
+from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord
 from jit_middleware.pages import LOGOUT_TOKEN_FIELD, redirect
@@ -24,8 +25,9 @@ async def logout(house: House, request: Request, _name: str) -> Response:
     if live is None:
         return redirect(house.own("signed-out"), status=303, cookies=_forget(house))
     token = house.logout_tokens.tag(live.session_id)
+    state = house.tokens(16)
     if request.method == "GET" or not await _meant(house, request, live.session_id):
-        onward = await _provider_logout(house, await _record(house, live.session_id))
+        onward = await _provider_logout(house, await _record(house, live.session_id), state)
         return house.pages.confirm_logout(
             action_url=house.own("logout"), token=token, form_targets=[] if onward is None else [onward]
         )
@@ -38,12 +40,20 @@ async def logout(house: House, request: Request, _name: str) -> Response:
 
     await house.ledger.transaction(end)
     house.sessions.forget(request.cookie)
-    onward = await _provider_logout(house, record)
-    return redirect(onward or house.own("signed-out"), status=303, cookies=_forget(house))
+    onward = await _provider_logout(house, record, state)
+    if onward is None:
+        return redirect(house.own("signed-out"), status=303, cookies=_forget(house))
+    return redirect(onward, status=303, cookies=[*_forget(house), house.logout_state.set(state)])
 
 
-async def signed_out(house: House, _request: Request, _name: str) -> Response:
-    return house.pages.signed_out(login_url=house.own("login"))
+async def signed_out(house: House, request: Request, _name: str) -> Response:
+    """The end of a logout, ours or the provider's. Raises ``LogoutUnconfirmed`` for an answer with a foreign state."""
+    sent = values(request.cookie, house.logout_state.name)
+    answered = parameters_once(request.query).get("state", "" if "state=" in request.query else None)
+    if sent and answered is not None and answered not in sent:
+        raise LogoutUnconfirmed("logout_state_mismatch")
+    page = house.pages.signed_out(login_url=house.own("login"))
+    return Response(page.status, [*page.headers, house.logout_state.clear()], page.body) if sent else page
 
 
 async def _record(house: House, session_id: str) -> SessionRecord | None:
@@ -51,7 +61,7 @@ async def _record(house: House, session_id: str) -> SessionRecord | None:
     return None if view is None else view.session
 
 
-async def _provider_logout(house: House, record: SessionRecord | None) -> str | None:
+async def _provider_logout(house: House, record: SessionRecord | None, state: str) -> str | None:
     """Where the provider's own session ends, or ``None``; a provider that is down must not keep anybody signed in
     here."""
     strategy = None if record is None else house.strategies.get(record.connection)
@@ -59,7 +69,7 @@ async def _provider_logout(house: House, record: SessionRecord | None) -> str | 
         return None
     shown = replace(record, logout_hint=house.sessions.logout_hint(record))
     try:
-        return await strategy.logout_phase(shown, house.own_url("signed-out"))
+        return await strategy.logout_phase(shown, return_url=house.own_url("signed-out"), state=state)
     except (AdapterError, LoginError):
         return None
 
@@ -69,12 +79,9 @@ async def _meant(house: House, request: Request, session_id: str) -> bool:
         return True
     if request.header("origin") == house.settings.public_url.origin:
         return True
-    try:
-        form = (await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace")
-        sent = [value for key, value in parse_qsl(form, max_num_fields=10) if key == LOGOUT_TOKEN_FIELD]
-    except ValueError as error:
-        raise RequestError("form_malformed") from error
-    return len(sent) == 1 and house.logout_tokens.tag_matches(session_id, sent[0])
+    form = (await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace")
+    token = parameters_once(form).get(LOGOUT_TOKEN_FIELD)
+    return token is not None and house.logout_tokens.tag_matches(session_id, token)
 
 
 def _forget(house: House) -> list[tuple[str, str]]:

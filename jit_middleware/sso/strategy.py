@@ -64,6 +64,9 @@ class Strategy(Protocol):
         """
         ...
 
-    async def logout_phase(self, session: SessionRecord, return_url: str) -> str | None:
-        """Where to send the browser so that the provider's session ends too; ``None`` when it offers no such thing."""
+    async def logout_phase(self, session: SessionRecord, *, return_url: str, state: str) -> str | None:
+        """Where to send the browser so that the provider's session ends too; ``None`` when it offers no such thing.
+
+        The provider sends the browser back to ``return_url`` with that ``state``.
+        """
         ...

@@ -331,6 +331,20 @@ def test_logout_wants_a_token_or_our_own_origin(build: StageBuilder) -> None:
     assert stage.client.get("/").status == 302
 
 
+def test_a_logout_answer_with_another_state_is_not_taken_for_ours(build: StageBuilder) -> None:
+    stage = build()
+    alice = stage.person("alice")
+    agent = stage.agent(alice)
+    stage.sign_in(alice, agent=agent)
+    back = agent.visit(stage.client.post("/_jit/logout").location)
+    changed = stage.client.get(back.url.replace("state=", "state=x"))
+    assert changed.status == 400
+    assert "logout_unconfirmed" in changed.text
+    assert stage.client.get("/").status == 302
+    assert stage.client.get(back.url).status == 200
+    assert stage.client.get("/_jit/signed-out").status == 200
+
+
 # --- provisioning ---------------------------------------------------------------------------------------------------
 
 

@@ -94,10 +94,9 @@ class OIDCStrategy:
         claims = await self._userinfo.complete(claims, tokens.access_token, metadata)
         return identity_of(claims, self._connection, tokens.id_token)
 
-    async def logout_phase(self, session: SessionRecord, return_url: str) -> str | None:
+    async def logout_phase(self, session: SessionRecord, *, return_url: str, state: str) -> str | None:
         try:
             metadata = await self._metadata.get()
         except (ProviderUnavailable, VerificationError):
             return None  # our own sign-out is done and must not wait for a provider that is down
-        client_id, state = self._connection.client_id, self._tokens(16)
-        return logout_url(metadata, session, client_id=client_id, return_url=return_url, state=state)
+        return logout_url(metadata, session, client_id=self._connection.client_id, return_url=return_url, state=state)

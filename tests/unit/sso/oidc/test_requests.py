@@ -348,7 +348,7 @@ def session(hint="aaa.bbb.ccc"):
 
 
 def sign_out(story, hint="aaa.bbb.ccc"):
-    return step(story.strategy.logout_phase(session(hint), "https://app.example/_jit/signed-out"))
+    return step(story.strategy.logout_phase(session(hint), return_url="https://app.example/_jit/signed-out", state="s-1"))
 
 
 def test_sign_out_names_token_client_return_and_state():
