@@ -8,6 +8,7 @@ startup and our end after its shutdown; scope types we do not know go to the app
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, Unpack
 
 from jit_middleware.assembly import Ports, assemble
@@ -27,6 +28,13 @@ __all__ = ["ASGIApplication", "JITMiddleware"]
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 
+#: The ASGI specification wants lower case; a server or test client that sends what it got must not show our cookies.
+_COOKIE: Final = frozenset({b"cookie", b"Cookie", b"COOKIE"})
+_NAME_OF: Final = itemgetter(0)
+_NO_COOKIE: Final = -1
+_ODD: Final = -2
+_SHAPES_KEPT: Final = 1024
+_LONGEST_SHAPE: Final = 1024
 #: Methods the gate may admit from its cache; all others are first checked for cross-site forgery.
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUESTS: Final = frozenset({"http", "websocket"})
@@ -73,40 +81,41 @@ class JITMiddleware:
         self.app = app
         self.gate = gate
         # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        self._hot = (app, gate.admit, gate.scrubber.clean_headers)
+        shapes: dict[tuple[bytes, ...], int] = {}
+        self._hot = (app, gate.admit, gate.scrubber, shapes)
         self._start = StartOnce(gate.start, SystemClock(), "asgi")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app, admit, clean_headers = self._hot
+        app, admit, scrubber, shapes = self._hot
         kind: str = scope["type"]
         if kind not in _REQUESTS:
             await self._pass_on(scope, receive, send)
             return
         inner = scope
         try:
-            cookies: list[bytes] = []
-            headers: Headers = []
-            for pair in scope["headers"]:
-                if pair[0] == b"cookie":
-                    cookies.append(pair[1])
-                else:
-                    headers.append(pair)
-            # HTTP/2 may split the Cookie header (RFC 9113 §8.2.3).
-            cookie = b"; ".join(cookies).decode("latin-1") if cookies else ""
+            received: Headers = list(scope["headers"])
+            # Clients send the same header names again and again: what follows from them is looked up.
+            names = tuple(map(_NAME_OF, received))
+            shape = shapes.get(names)
+            if shape is None:
+                shape = self._shape(names)
+            raw = received[shape][1] if shape >= 0 else b"" if shape == _NO_COOKIE else _cookies(received)
+            cookie = raw.decode("latin-1")
             decision: Decision | None = None
             if kind == "http" and scope["method"] in _SAFE:
                 path: str = scope["path"]
                 root: str | None = scope.get("root_path")
                 decision = admit(_below_mount(path, root) if root else path, cookie)
             if decision is None:
-                decision = await self._decide(scope, headers, cookie, receive)
+                decision = await self._decide(scope, received, cookie, receive)
             if isinstance(decision, Respond):
                 answer = _Answer(decision.response)
             else:
-                # A copy: outer layers and the server keep the scope they made (ASGI specification, "Middleware").
-                inner, answer = dict(scope), None
-                inner["headers"] = clean_headers(headers)
-                _show(inner, decision)
+                if shape >= 0:
+                    del received[shape]
+                elif shape == _ODD:
+                    received = scrubber.clean_headers([pair for pair in received if pair[0] not in _COOKIE])
+                inner, answer = _seen_by_app(scope, received, decision), None
         except Exception as error:  # noqa: BLE001 - the edge is the last resort
             answer = _Answer(failure(error, SystemTokens()))
         if answer is None:
@@ -115,6 +124,20 @@ class JITMiddleware:
             await answer.send(scope["method"], send)
         else:
             await answer.refuse(scope, receive, send)
+
+    def _shape(self, names: tuple[bytes, ...]) -> int:
+        """Where the one Cookie header is among everyday names; ``_NO_COOKIE``; or ``_ODD``: go through the headers."""
+        _, _, scrubber, shapes = self._hot
+        count = names.count(b"cookie")
+        if count > 1 or not scrubber.are_ordinary(names):
+            shape = _ODD
+        else:
+            shape = names.index(b"cookie") if count else _NO_COOKIE
+        if sum(map(len, names)) <= _LONGEST_SHAPE:
+            if len(shapes) >= _SHAPES_KEPT:
+                shapes.clear()
+            shapes[names] = shape
+        return shape
 
     def __getattr__(self, name: str) -> object:
         if name == "app" or (name.startswith("__") and name.endswith("__")):
@@ -183,19 +206,30 @@ class JITMiddleware:
 # --- scope ⇄ messages ---------------------------------------------------------------------------------------------
 
 
-def _show(scope: Scope, passed: PassThrough) -> None:
-    """Put into the copied scope what the app may see: its own cookies, and who is there."""
-    headers: Headers = scope["headers"]
-    if passed.cookie:
-        headers.append((b"cookie", passed.cookie.encode("latin-1")))
+def _seen_by_app(scope: Scope, headers: Headers, passed: PassThrough) -> Scope:
+    """A copy: outer layers and the server keep the scope they made (ASGI specification, "Middleware")."""
+    shown = passed.shown or _shown(passed)
+    inner: Scope = {**scope, **shown}
+    headers.extend(passed.added)
+    inner["headers"] = headers
+    if passed.admission is None:
+        inner.pop("jit.user", None)
+        inner.pop("jit.session", None)
+    return inner
+
+
+def _shown(passed: PassThrough) -> dict[str, object]:
+    """What is put over the scope, and the headers to add: the app's own cookies, and who is there."""
     admission = passed.admission
-    if admission is None:
-        scope.pop("jit.user", None)
-        scope.pop("jit.session", None)
-        scope.update(ANONYMOUS_SCOPE)
-    else:
-        scope.update(admission.scope)
-        headers.extend(admission.headers)
+    cookies = ((b"cookie", passed.cookie.encode("latin-1")),) if passed.cookie else ()
+    passed.added = cookies if admission is None else (*cookies, *admission.headers)
+    passed.shown = dict(ANONYMOUS_SCOPE if admission is None else admission.scope)
+    return passed.shown
+
+
+def _cookies(headers: Headers) -> bytes:
+    """All cookies as one header: HTTP/2 may split it (RFC 9113 §8.2.3)."""
+    return b"; ".join(value for name, value in headers if name in _COOKIE)
 
 
 class _Answer:
@@ -231,8 +265,8 @@ class _Answer:
 
 
 def _request(scope: Scope, headers: Headers, cookie: str, receive: Receive) -> Request:
-    """The request for the gate; ``headers`` are all but the cookies, which are in ``cookie``."""
-    text = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    """The request for the gate; ``cookie`` is what the Cookie headers among ``headers`` say together."""
+    text = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers if name not in _COOKIE]
     if cookie:
         text.append(("cookie", cookie))
     client: Iterable[object] | None = scope.get("client")

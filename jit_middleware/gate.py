@@ -41,20 +41,13 @@ class Gate:
         self.house = house
         self._transport = transport
         self._prefix = house.settings.endpoint_prefix
-        self._under_prefix = self._prefix + "/"
         self._policy = house.settings.paths
         self._origin = house.settings.public_url.origin
         self._refuse_forged = "JIT_INSECURE_CROSS_SITE_WRITES" not in house.settings.insecure
         self._sessions = house.sessions
-
-    def admit(self, path: str, cookie: str) -> PassThrough | None:
-        """The hot path: a session this process knows and that is fresh. No I/O, no coroutine; ``None``: ask ``decide``.
-
-        For safe methods (RFC 9110 §9.2.1) only: a write is looked at more closely.
-        """
-        if path.startswith(self._under_prefix):
-            return None
-        return self._sessions.admit(cookie)
+        #: The hot path, ``admit(path, cookie)``: a session this process knows and that is fresh; ``None``: ask
+        #: ``decide``. For safe methods (RFC 9110 §9.2.1) only: a write is looked at more closely.
+        self.admit = house.sessions.admitter(self._prefix)
 
     async def decide(self, request: Request) -> Decision:
         """Whatever ``admit`` does not answer. Never raises a ``JITError``: a refusal is an answer."""

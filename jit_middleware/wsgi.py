@@ -67,11 +67,11 @@ class JITMiddleware:
         self.app = app
         self.gate = gate
         # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        self._hot = (app, gate.admit, gate.scrubber.clean_environ)
+        self._hot = (app, gate.admit, gate.scrubber.is_clean, gate.scrubber.clean_environ)
         self._start = StartOnce(gate.start, SystemClock(), "wsgi")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        app, admit, clean_environ = self._hot
+        app, admit, is_clean, clean_environ = self._hot
         try:
             decision: Decision | None = None
             method: str = environ["REQUEST_METHOD"]
@@ -84,9 +84,15 @@ class JITMiddleware:
                 inner, answer = environ, _Answer(decision.response, method)
             else:
                 # A copy, since apps change their environ and servers read theirs again afterwards.
-                inner, answer = dict(environ), None
-                clean_environ(inner)
-                _show(inner, decision)
+                shown = decision.shown or _shown(decision)
+                if is_clean(environ):
+                    inner, answer = environ | shown, None
+                else:
+                    inner, answer = dict(environ), None
+                    clean_environ(inner)
+                    inner |= shown
+                if not decision.cookie:
+                    inner.pop("HTTP_COOKIE", None)
         except Exception as error:  # noqa: BLE001 - the edge is the last resort
             inner, answer = environ, _Answer(failure(error, SystemTokens()), environ.get("REQUEST_METHOD", ""))
         if answer is not None:
@@ -132,17 +138,16 @@ def _setting_name(key: str) -> str:
 # --- environ ⇄ messages -------------------------------------------------------------------------------------------
 
 
-def _show(environ: WSGIEnvironment, passed: PassThrough) -> None:
-    """Put into the scrubbed environ what the app may see: its own cookies, and who is there."""
-    if passed.cookie:
-        environ["HTTP_COOKIE"] = passed.cookie
-    else:
-        environ.pop("HTTP_COOKIE", None)
+def _shown(passed: PassThrough) -> dict[str, object]:
+    """What is put over the scrubbed environ: the app's own cookies, and who is there."""
+    shown: dict[str, object] = {"HTTP_COOKIE": passed.cookie} if passed.cookie else {}
     admission = passed.admission
     if admission is not None:
-        environ.update(admission.environ)
+        shown |= admission.environ
         for name, value in admission.headers:
-            environ[f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"] = value.decode("latin-1")
+            shown[f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"] = value.decode("latin-1")
+    passed.shown = shown
+    return shown
 
 
 class _Answer:

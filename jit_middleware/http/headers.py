@@ -94,7 +94,7 @@ class Scrubber:
     [(b'host', b'app.example.com')]
     """
 
-    __slots__ = ("_doomed_keys", "_ordinary", "environ_keys", "raw_names")
+    __slots__ = ("_doomed_keys", "_ordinary", "are_ordinary", "environ_keys", "is_clean", "raw_names")
 
     def __init__(self, names: Iterable[str] = DEFAULT_IDENTITY_HEADERS) -> None:
         raw_names: set[bytes] = set()
@@ -107,10 +107,13 @@ class Scrubber:
         self.raw_names: frozenset[bytes] = frozenset(raw_names)
         self._doomed_keys = self.environ_keys | OWNED_ENVIRON_KEYS
         self._ordinary = _ORDINARY - self.raw_names
+        #: Whether an environ holds nothing to remove, and whether header names are everyday ones that need no look.
+        self.is_clean = self._doomed_keys.isdisjoint
+        self.are_ordinary = self._ordinary.issuperset
 
     def clean_environ(self, environ: dict[str, object]) -> None:
         """Remove the headers and the ``OWNED_ENVIRON_KEYS`` from ``environ``, in place: pass a copy."""
-        if self._doomed_keys.isdisjoint(environ):
+        if self.is_clean(environ):
             return
         for key in self._doomed_keys:
             environ.pop(key, None)

@@ -59,15 +59,19 @@ class Admission:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PassThrough:
     """Hand the request to the app; ``admission`` is ``None`` for an anonymous one on a public path.
 
-    ``cookie`` is the Cookie header without our own cookies (empty: drop the header).
+    ``cookie`` is the Cookie header without our own cookies (empty: drop the header). ``shown`` and ``added`` are the
+    edge's: what it makes of this decision once, it finds here again, since the next request of the same browser gets
+    the same object.
     """
 
     admission: Admission | None
     cookie: str
+    shown: dict[str, object] | None = field(default=None, compare=False, repr=False)
+    added: Sequence[tuple[bytes, bytes]] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

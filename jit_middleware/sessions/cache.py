@@ -1,26 +1,32 @@
 """Cookies this process has already verified: the whole cost of an authenticated request.
 
-A plain dict, bounded, without a lock: each operation on it is one atomic step. An entry answers until its ``deadline``
-on the monotonic clock, which lies no further away than the session's end or the next note of activity.
+Plain dicts, bounded, without a lock: each operation on them is one atomic step. A session is found by the whole Cookie
+header that came last, which a browser rarely changes, or else by the value of our own cookie in it. An entry answers
+until its ``deadline`` on the monotonic clock; dropping an entry moves its deadline into the past first, so that nobody
+who still holds it is let in by it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from jit_middleware.http.messages import Admission, PassThrough
+
+_LONGEST_HEADER = 1_024
 
 
 class CachedSession:
     """A verified cookie and what follows from it. ``passed`` is the last pass-through made, reused while it fits."""
 
-    __slots__ = ("admission", "deadline", "passed", "session_id", "user_id")
+    __slots__ = ("admission", "deadline", "header", "passed", "session_id", "user_id")
 
     def __init__(self, admission: Admission, session_id: str, user_id: str, deadline: float) -> None:
         self.admission = admission
         self.session_id = session_id
         self.user_id = user_id
         self.deadline = deadline
+        self.header = ""
         self.passed = PassThrough(admission, "")
 
     def pass_with(self, cookie: str) -> PassThrough:
@@ -36,31 +42,50 @@ class SessionCache:
 
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
-        self._entries: dict[str, CachedSession] = {}
-        self.get = self._entries.get
+        self._by_cookie: dict[str, CachedSession] = {}
+        self._by_header: dict[str, CachedSession] = {}
+        self.get = self._by_cookie.get
+        self.get_by_header = self._by_header.get
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._by_cookie)
 
     def put(self, cookie: str, entry: CachedSession) -> None:
-        if len(self._entries) >= self._limit:
+        """Keep the entry under the value of its cookie."""
+        if len(self._by_cookie) >= self._limit:
             # A sixteenth at a time, so that a full cache does not pay for each newcomer.
-            for oldest in list(self._entries)[: self._limit // 16 + 1]:
-                self._entries.pop(oldest, None)
-        self._entries[cookie] = entry
+            self._drop(list(self._by_cookie)[: self._limit // 16 + 1])
+        self.drop(cookie)
+        self._by_cookie[cookie] = entry
+
+    def put_header(self, header: str, entry: CachedSession, rest: str) -> None:
+        """Find the entry by this whole header too, in place of the one it came with before."""
+        if len(header) > _LONGEST_HEADER:
+            return
+        if len(self._by_header) >= self._limit:
+            self._by_header.clear()
+        self._by_header.pop(entry.header, None)
+        entry.pass_with(rest)
+        entry.header = header
+        self._by_header[header] = entry
 
     def drop(self, cookie: str) -> None:
-        self._entries.pop(cookie, None)
+        """Forget the entry under this cookie."""
+        self._drop((cookie,))
 
     def drop_session(self, session_id: str) -> None:
-        self._drop(cookie for cookie, entry in list(self._entries.items()) if entry.session_id == session_id)
+        self._drop([cookie for cookie, entry in list(self._by_cookie.items()) if entry.session_id == session_id])
 
     def drop_user(self, user_id: str) -> None:
-        self._drop(cookie for cookie, entry in list(self._entries.items()) if entry.user_id == user_id)
+        self._drop([cookie for cookie, entry in list(self._by_cookie.items()) if entry.user_id == user_id])
 
     def clear(self) -> None:
-        self._entries.clear()
+        self._drop(list(self._by_cookie))
+        self._by_header.clear()
 
     def _drop(self, cookies: Iterable[str]) -> None:
         for cookie in cookies:
-            self._entries.pop(cookie, None)
+            entry = self._by_cookie.pop(cookie, None)
+            if entry is not None:
+                entry.deadline = -math.inf
+                self._by_header.pop(entry.header, None)

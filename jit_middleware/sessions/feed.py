@@ -67,6 +67,8 @@ class RevocationFeed:
         self.fresh_until = began + self._max_staleness
 
     def _apply(self, page: FeedPage) -> None:
+        # The position first: whoever loads a session meanwhile either sees it moved, or has its entry dropped below.
+        self.position = page.position
         if not page.complete:
             self._cache.clear()
         for entry in page.entries:
@@ -77,4 +79,3 @@ class RevocationFeed:
                     self._cache.drop_user(entry.key)
                 case _:
                     self._cache.clear()
-        self.position = page.position

@@ -58,18 +58,30 @@ class Sessions:
 
     # --- the hot path -------------------------------------------------------------------------------------------
 
-    def admit(self, cookie: str) -> PassThrough | None:
-        """The pass-through for a cookie that this process has verified and that is fresh; no I/O. ``None``: ask."""
-        value, rest = split(cookie, self._name, self._own_cookies)
-        if value is None:
-            return None
-        entry = self._cache.get(value)
-        if entry is None:
-            return None
-        now = self._monotonic()
-        if now >= entry.deadline or now >= self._feed.fresh_until:
-            return None
-        return entry.pass_with(rest)
+    def admitter(self, own_path: str) -> Callable[[str, str], PassThrough | None]:
+        """The hot path, as ``admit(path, cookie)``: the pass-through for a cookie that this process has verified and
+        that is fresh, or ``None``. No I/O, no coroutine, no lock. Paths below ``own_path`` are never passed on.
+        """
+        cache, feed, monotonic, name, own = self._cache, self._feed, self._monotonic, self._name, self._own_cookies
+        get_by_header = cache.get_by_header
+
+        def admit(path: str, cookie: str) -> PassThrough | None:
+            if path.startswith(own_path):
+                return None
+            entry = get_by_header(cookie)
+            if entry is None:
+                value, rest = split(cookie, name, own)
+                entry = None if value is None else cache.get(value)
+                if entry is None:
+                    return None
+                cache.put_header(cookie, entry, rest)
+                passed = entry.pass_with(rest)
+            else:
+                passed = entry.passed
+            now = monotonic()
+            return passed if now < entry.deadline and now < feed.fresh_until else None
+
+        return admit
 
     # --- with a look at the ledger ------------------------------------------------------------------------------
 
@@ -110,9 +122,10 @@ class Sessions:
             last_seen = now
         lasts = min(record.expires_at - now, last_seen + step - now)
         entry = CachedSession(self._inject(user, public_session(record)), session_id, record.user_id, measured + lasts)
-        if self._feed.position == position:
-            # Otherwise a change was read while we loaded: it may name this session, so it is served but not kept.
-            self._cache.put(value, entry)
+        self._cache.put(value, entry)
+        if self._feed.position != position:
+            # A change was read while we loaded, and may name this session: served this once, looked up again next time.
+            self._cache.drop(value)
         return entry
 
     async def _served_user(self, view: SessionView, now: int) -> User | None:
