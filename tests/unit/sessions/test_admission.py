@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jit_middleware.bridge import step
+from jit_middleware.gate import Gate
+from jit_middleware.http.messages import Admission
+from jit_middleware.model import User
+from jit_middleware.sessions import CachedSession, SessionCache
+from jit_middleware.settings import Settings
+from jit_middleware.testing.login import login_as
+from jit_middleware.wsgi import JITMiddleware
+from tests.conftest import FakeClock
+
+
+@pytest.fixture
+def middleware(tmp_path: Path, fake_clock: FakeClock) -> Iterator[JITMiddleware]:
+    settings = Settings.load(
+        {
+            "JIT_PUBLIC_URL": "https://app.example.org",
+            "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
+            "JIT_OIDC_ISSUER": "https://login.example.org",
+            "JIT_OIDC_CLIENT_ID": "app",
+            "JIT_OIDC_CLIENT_SECRET": "secret",
+            "JIT_DATABASE_URL": f"sqlite:///{tmp_path}/jit.db",
+        }
+    )
+    middleware = JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock)
+    yield middleware
+    step(middleware.gate.close())
+
+
+def known(gate: Gate, cookie: str) -> None:
+    """Let this process verify the cookie."""
+    assert step(gate.house.sessions.find(cookie)) is not None
+
+
+def test_a_known_cookie_is_admitted_without_a_look_at_the_ledger(middleware: JITMiddleware) -> None:
+    gate = middleware.gate
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    assert gate.admit("/", cookie) is None
+    known(gate, cookie)
+    for header, rest in ((cookie, ""), (f"a=1; {cookie}", "a=1"), (f"a=2; {cookie}; b=3", "a=2; b=3"), (cookie, "")):
+        for _ in range(2):
+            passed = gate.admit("/page", header)
+            assert passed is not None
+            assert passed.cookie == rest
+            assert passed.admission is not None
+            assert passed.admission.user.username == "alice"
+
+
+def test_our_own_paths_are_never_admitted(middleware: JITMiddleware) -> None:
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    known(middleware.gate, cookie)
+    assert middleware.gate.admit("/_jit/logout", cookie) is None
+
+
+def test_nothing_is_admitted_on_knowledge_older_than_the_bound(
+    middleware: JITMiddleware, fake_clock: FakeClock
+) -> None:
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    known(middleware.gate, cookie)
+    fake_clock.advance(0.999)
+    assert middleware.gate.admit("/", cookie) is not None
+    fake_clock.advance(0.001)
+    assert middleware.gate.admit("/", cookie) is None
+
+
+def test_a_cookie_with_another_signature_is_not_looked_up(middleware: JITMiddleware) -> None:
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    gate = middleware.gate
+    for end in range(len(cookie) - 12, len(cookie) - 1):
+        changed = cookie[:end] + ("A" if cookie[end] != "A" else "B") + cookie[end + 1 :]
+        assert step(gate.house.sessions.find(changed)) is None
+
+
+def test_the_real_cookie_is_found_beside_planted_ones(middleware: JITMiddleware) -> None:
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    name = cookie.partition("=")[0]
+    assert step(middleware.gate.house.sessions.find(f"{name}=planted; {cookie}; {name}=other")) is not None
+
+
+def entry(session: str) -> CachedSession:
+    admission = Admission(User("u", "u"), None, {}, {})  # type: ignore[arg-type]
+    return CachedSession(admission, session, "u", deadline=1e9)
+
+
+@pytest.mark.parametrize(
+    "drop", [lambda cache: cache.drop_session("s"), lambda cache: cache.drop_user("u"), SessionCache.clear]
+)
+def test_a_dropped_entry_admits_nobody_even_where_it_is_still_held(drop: object) -> None:
+    cache, held = SessionCache(), entry("s")
+    cache.put("cookie", held)
+    cache.put_header("header", held, "")
+    drop(cache)  # type: ignore[operator]
+    assert held.deadline < 0
+    assert cache.get("cookie") is None
+    assert cache.get_by_header("header") is None
+    cache.put_header("header", held, "")  # a thread that looked it up before the drop
+    found = cache.get_by_header("header")
+    assert found is None or found.deadline < 0
+
+
+def test_one_session_is_kept_under_one_header_only() -> None:
+    cache, held = SessionCache(limit=64), entry("s")
+    cache.put("cookie", held)
+    for number in range(1_000):
+        cache.put_header(f"a={number}; jit=x", held, f"a={number}")
+    assert sum(cache.get_by_header(f"a={number}; jit=x") is not None for number in range(1_000)) == 1
+    cache.put_header("x" * 2_000, held, "")
+    assert cache.get_by_header("x" * 2_000) is None
+
+
+def test_a_revocation_between_look_up_and_keeping_is_not_lost(middleware: JITMiddleware, fake_clock: FakeClock) -> None:
+    """A revocation is read by another thread while a session is being loaded: what was loaded must not stay."""
+    gate = middleware.gate
+    sessions = gate.house.sessions
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    ledger = gate.house.ledger
+    original = ledger.find_session
+    loaded, revoked = threading.Event(), threading.Event()
+
+    async def slow(session_id: str) -> object:
+        view = await original(session_id)
+        loaded.set()
+        assert revoked.wait(5)
+        return view
+
+    sessions._ledger = type("Slow", (), {"find_session": staticmethod(slow), "touch_session": ledger.touch_session})()
+    thread = threading.Thread(target=lambda: step(sessions.find(cookie)))
+    thread.start()
+    assert loaded.wait(5)
+
+    async def end(tx: object) -> None:
+        session_id = sessions.cookie.read(cookie.partition("=")[2], fake_clock.now())
+        await tx.end_sessions(fake_clock.now(), session_id=session_id)  # type: ignore[attr-defined]
+
+    step(ledger.transaction(end))
+    fake_clock.advance(1)
+    step(sessions._feed.ensure_fresh())
+    revoked.set()
+    thread.join(5)
+    assert gate.admit("/", cookie) is None
+    sessions._ledger = ledger
+    assert step(sessions.find(cookie)) is None
