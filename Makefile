@@ -15,12 +15,17 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/peers/node
+SAML := tests/peers/saml
+SAML_NODE := $(SAML)/node
 CODE := jit_middleware adapters tests benchmarks examples
-PACKAGES := mariadb-server chromium
+PACKAGES := mariadb-server chromium xmlsec1 php-cli php-xml php-mbstring php-curl \
+  lemonldap-ng liblasso-perl libio-string-perl libstring-random-perl libxml-simple-perl
 QUICK := $(wildcard $(addprefix tests/,unit property edges architecture))
 
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := $(NODE)/node_modules/.ready
+SAML_NODE_READY := $(SAML_NODE)/node_modules/.ready
+SAML_READY := $(SAML)/.cache/.ready
 PACKAGES_READY := $(VENV)/.packages-ready
 
 .DEFAULT_GOAL := help
@@ -32,7 +37,7 @@ help:
 
 # --- setup ---------------------------------------------------------------------------------------------------------
 
-setup: $(PYTHON_READY) $(NODE_READY) $(PACKAGES_READY)
+setup: $(PYTHON_READY) $(NODE_READY) $(SAML_NODE_READY) $(PACKAGES_READY) $(SAML_READY)
 
 $(PYTHON_READY): pyproject.toml scripts/setup-python.sh
 	PYTHON="$(PYTHON)" scripts/setup-python.sh $(VENV)
@@ -40,6 +45,15 @@ $(PYTHON_READY): pyproject.toml scripts/setup-python.sh
 
 $(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json scripts/setup-node.sh | $(PYTHON_READY)
 	scripts/setup-node.sh "$(abspath $(VENV))" $(NODE)
+	@touch $@
+
+$(SAML_NODE_READY): $(SAML_NODE)/package.json $(SAML_NODE)/package-lock.json scripts/setup-node.sh | $(PYTHON_READY)
+	scripts/setup-node.sh "$(abspath $(VENV))" $(SAML_NODE)
+	@touch $@
+
+# After the packages, whose installation has brought apt's lists.
+$(SAML_READY): scripts/setup-saml.sh | $(PYTHON_READY) $(PACKAGES_READY)
+	scripts/setup-saml.sh $(VENV) $(SAML)/.cache
 	@touch $@
 
 # The list is written down, so that a package added here is installed although the stamp is there.
@@ -81,5 +95,5 @@ docs: $(PYTHON_READY)
 	$(BIN)/python -m jit_middleware.settings.reference docs/settings.md
 
 clean:
-	rm -rf $(VENV) $(NODE)/node_modules build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NODE)/node_modules $(SAML_NODE)/node_modules $(SAML)/.cache build dist .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
-from typing import Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
 from jit_middleware.audit import AuditTrail
@@ -19,18 +18,32 @@ from jit_middleware.http.cookies import CookieSpec
 from jit_middleware.http.headers import DEFAULT_IDENTITY_HEADERS, Scrubber
 from jit_middleware.injection import headers_of, injector
 from jit_middleware.keyring import Keyring
+from jit_middleware.offload import InBackground, InThisThread, InThreads
 from jit_middleware.pages import Pages
-from jit_middleware.ports import AsyncUserStore, Clock, Ledger, TokenSource, Transport, Users, UserStore
+from jit_middleware.ports import (
+    AsyncUserStore,
+    Clock,
+    Ledger,
+    Locks,
+    Offload,
+    TokenSource,
+    Transport,
+    Users,
+    UserStore,
+)
 from jit_middleware.provisioning import ClaimMapper, Provisioner
 from jit_middleware.sessions import Housekeeping, RevocationFeed, SessionCache, SessionCookie, Sessions
-from jit_middleware.settings import Settings
+from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 from jit_middleware.sso.oidc import OIDCStrategy
 from jit_middleware.sso.state import LoginStates
-from jit_middleware.sso.strategy import Strategy
+from jit_middleware.sso.strategy import Federated, Strategy
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware.transport import AsyncTransport, SyncTransport
 
 World = Literal["wsgi", "asgi"]
+
+if TYPE_CHECKING:
+    from jit_middleware.sso.saml.connect import SAMLStrategy
 
 log = logging.getLogger("jit_middleware")
 
@@ -86,6 +99,7 @@ def assemble(
         feed=feed,
         ledger=ledger,
         users=outside,
+        users_keep_roles=callable(getattr(store, "set_roles", None)),
         connections=frozenset(connection.name for connection in settings.connections),
         inject=injector(settings.inject, world),
         hints=keyring.envelope("logout-hint"),
@@ -95,15 +109,35 @@ def assemble(
     audit = AuditTrail(clock=clock, tokens=tokens, relaxations=settings.insecure)
     provisioner = Provisioner(
         settings.provisioning,
-        mappers={connection.name: ClaimMapper(connection.claims) for connection in settings.connections},
+        mappers={
+            connection.name: ClaimMapper(connection.claims, connection.verified_domains)
+            for connection in settings.connections
+        },
         verified_domains={connection.name: connection.verified_domains for connection in settings.connections},
         ledger=ledger,
         users=outside,
         audit=audit,
         clock=clock,
     )
-    strategies: dict[str, Strategy] = {
-        connection.name: OIDCStrategy(
+    strategies: dict[str, Strategy] = {}
+    federated: dict[str, Federated] = {}
+    offload: Offload = InThisThread() if world == "wsgi" else InThreads()
+    for connection in settings.connections:
+        if isinstance(connection, SAMLConnection):
+            saml = saml_strategy(
+                connection,
+                settings,
+                world=world,
+                transport=transport,
+                clock=clock,
+                tokens=tokens,
+                locks=locks,
+                offload=offload,
+            )
+            strategies[connection.name] = saml
+            federated[connection.name] = saml
+            continue
+        strategies[connection.name] = OIDCStrategy(
             connection,
             redirect_uri=settings.public_url.join(f"{settings.endpoint_prefix}/callback/{connection.name}"),
             transport=transport,
@@ -111,12 +145,11 @@ def assemble(
             tokens=tokens,
             locks=locks,
         )
-        for connection in settings.connections
-    }
     mount = settings.public_url.mount
     house = House(
         settings=settings,
         strategies=strategies,
+        federated=federated,
         states=states,
         sessions=sessions,
         provisioner=provisioner,
@@ -129,12 +162,44 @@ def assemble(
         housekeeping=Housekeeping(ledger, clock=clock),
         logout_tokens=keyring.signature("logout"),
         logout_state=CookieSpec(name=cookie.name + "-logout", secure=secure, max_age=300),
+        confirmations=keyring.signature("login-confirmation"),
+        confirmation=CookieSpec(name=cookie.name + "-confirm", secure=secure, same_site="Strict", max_age=300),
         app_cookies=tuple(_app_cookies(settings)),
         clock=clock,
         tokens=tokens,
     )
     injected = [name for name, _ in headers_of(settings.inject)]
     return Gate(house, scrubber=Scrubber([*DEFAULT_IDENTITY_HEADERS, *injected]), transport=transport)
+
+
+def saml_strategy(
+    connection: SAMLConnection,
+    settings: Settings,
+    *,
+    world: World,
+    transport: Transport,
+    clock: Clock,
+    tokens: TokenSource,
+    locks: Locks,
+    offload: Offload,
+) -> SAMLStrategy:
+    """The strategy of a SAML connection. Only this imports the native libraries that SAML needs; raises
+    ``ConfigurationError`` when they are missing or do not fit each other."""
+    from jit_middleware.sso.saml.connect import SAMLStrategy
+
+    own = f"{settings.public_url.join(settings.endpoint_prefix)}/{{}}/{connection.name}"
+    return SAMLStrategy(
+        connection,
+        acs_url=own.format("acs"),
+        sls_url=own.format("sls"),
+        metadata_url=own.format("metadata"),
+        transport=transport,
+        clock=clock,
+        tokens=tokens,
+        locks=locks,
+        offload=offload,
+        background=InBackground(world),
+    )
 
 
 def _app_cookies(settings: Settings) -> Iterator[CookieSpec]:
@@ -178,6 +243,9 @@ def named_user_store(settings: Settings) -> UserStore | AsyncUserStore | None:
             module, _, attribute = name.partition(":")
             factory: object = getattr(importlib.import_module(module), attribute)
         else:
+            # Here, not above: it brings an e-mail parser and an unpacker, for this one case.
+            from importlib.metadata import entry_points
+
             factory = entry_points(group="jit_middleware.user_stores")[name].load()
     except (ImportError, AttributeError, KeyError, ValueError) as error:
         problem = f"{name!r} cannot be loaded ({type(error).__name__}: {error})."
@@ -191,8 +259,13 @@ def named_user_store(settings: Settings) -> UserStore | AsyncUserStore | None:
 
 def open_transport(settings: Settings, world: World, clock: Clock) -> Transport:
     """The way out to the providers that the settings name, and to no private address but theirs."""
-    issuers = [urlsplit(connection.issuer) for connection in settings.connections]
+    issuers = [urlsplit(url) for connection in settings.connections if (url := _asked(connection)) is not None]
     hosts = [issuer.hostname or "" for issuer in issuers]
     insecure = [issuer.hostname or "" for issuer in issuers if issuer.scheme == "http"]
     kind = SyncTransport if world == "wsgi" else AsyncTransport
     return kind(clock, insecure_hosts=insecure, private_hosts=[*hosts, *settings.private_hosts])
+
+
+def _asked(connection: OIDCConnection | SAMLConnection) -> str | None:
+    """The URL at which the provider of a connection is asked first, if it is asked at all."""
+    return connection.metadata_url if isinstance(connection, SAMLConnection) else connection.issuer

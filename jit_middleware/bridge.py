@@ -3,25 +3,25 @@
 The core awaits nothing but ports. A port that answers at once lets a coroutine finish in its first step, so WSGI needs
 no event loop and no thread (:func:`step`). A sync port under ASGI costs one thread hop per unit of work. An async port
 under WSGI is refused when the middleware is built. This is the only room that knows asyncio, threads and asgiref, and
-the one where a broad ``except`` turns a foreign exception into one of ours.
+the one where a broad ``except`` turns a foreign exception into one of ours. A WSGI worker never loads an event loop.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
-
-from asgiref.sync import sync_to_async
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, Fault, JITError, StoreUnavailable
 from jit_middleware.model import Account, AuditEvent, FeedPage, Profile, ProfileChanges, SessionView, User
 from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Transaction, Users, UserStore
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 World: TypeAlias = Literal["wsgi", "asgi"]
@@ -82,8 +82,12 @@ class ThreadLocks:
 class _ThreadLock(AbstractAsyncContextManager[None]):
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     async def __aenter__(self) -> None:
+        if self._pid != os.getpid():
+            # A lock that some thread held during a fork stays locked for ever in the child.
+            self._lock, self._pid = threading.Lock(), os.getpid()
         self._lock.acquire()
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -115,6 +119,8 @@ class _TaskLock(AbstractAsyncContextManager[None]):
         self._of_this_loop().release()
 
     def _of_this_loop(self) -> asyncio.Lock:
+        import asyncio
+
         loop = asyncio.get_running_loop()
         with self._guard:
             lock = self._by_loop.get(loop)
@@ -154,7 +160,7 @@ class StartOnce:
             if self.is_done():
                 return
             if self._failure is not None and self._clock.monotonic() - self._failure[0] < _START_PAUSE:
-                raise self._failure[1]
+                raise self._failure[1].with_traceback(None)
             try:
                 await self._start()
             except JITError as error:
@@ -232,39 +238,47 @@ async def _in_a_thread(call: Callable[[], T]) -> T:
 
     The latter is work inside a ledger transaction that has hopped as a whole.
     """
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         return call()
+    from asgiref.sync import sync_to_async
+
     return await sync_to_async(call, thread_sensitive=False)()
 
 
 def _translated(error: Exception) -> AdapterError:
-    """A store's own exception as one of ours; only its class is named, since its text may hold personal data."""
+    """A store's own exception as one of ours; only its class is named, since its text may hold personal data.
+
+    What a store can find taken is a name (``ports.UserStore.create``), whatever it calls it.
+    """
     names = {kind.__name__ for kind in type(error).__mro__}
     if "Conflict" in names:
-        return Conflict("user_store", type(error).__name__)
+        return Conflict("username", type(error).__name__)
     return StoreUnavailable("user_store", type(error).__name__)
+
+
+def _named(error: Exception) -> Exception | None:
+    """The cause to keep: the log shows the text of our own errors, and a store may have written that too."""
+    return None if isinstance(error, JITError) else error
 
 
 def _ours_only(call: Callable[[], T]) -> T:
     """Call a sync store; what it raises is translated on this thread, since a ``StopIteration`` never crosses one."""
     try:
         return call()
-    except JITError:
-        raise
-    except Exception as error:
-        raise _translated(error) from error
+    except Exception as error:  # noqa: BLE001 - translated, whatever it is
+        raise _translated(error) from _named(error)
 
 
 @asynccontextmanager
 async def _ours() -> AsyncGenerator[None]:
     try:
         yield
-    except JITError:
-        raise
-    except Exception as error:
-        raise _translated(error) from error
+    except Exception as error:  # noqa: BLE001 - translated, whatever it is
+        raise _translated(error) from _named(error)
 
 
 class _SyncUsers:

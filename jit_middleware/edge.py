@@ -7,13 +7,11 @@ never the text of a foreign exception: a database driver's may quote the row it 
 from __future__ import annotations
 
 import logging
-import traceback
-from collections.abc import Iterator
 from html import escape
 from http import HTTPStatus
 from typing import Final
 
-from jit_middleware.errors import JITError
+from jit_middleware.errors import JITError, causes
 from jit_middleware.http.messages import Response
 from jit_middleware.ports import TokenSource
 
@@ -76,19 +74,5 @@ def failure(error: Exception, tokens: TokenSource) -> Response:
 def report(error: Exception, tokens: TokenSource) -> str:
     """Log that our own code failed, and return the reference it is logged under."""
     reference = tokens(9)
-    LOGGER.error("failed, reference %s: %s", reference, "; caused by ".join(_causes(error)))
+    LOGGER.error("failed, reference %s: %s", reference, "; caused by ".join(causes(error)))
     return reference
-
-
-def _causes(error: BaseException) -> Iterator[str]:
-    """Each error of the chain as its kind and the places it passed; our own errors also say why, being safe to read."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        kind = f"{type(link).__module__}.{type(link).__qualname__}"
-        places = " > ".join(
-            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(link.__traceback__)
-        )
-        yield f"{kind}({link}) at {places}" if isinstance(link, JITError) else f"{kind} at {places}"
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

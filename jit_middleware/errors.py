@@ -5,7 +5,8 @@
     JITError
      ├─ ConfigurationError      at start: every fault with its setting and the fix
      ├─ RequestError            a message to one of our own endpoints is malformed
-     │   └─ LogoutUnconfirmed   the provider's answer to a logout is not the one to ours
+     │   ├─ LogoutUnconfirmed   the provider's answer to a logout is not the one to ours
+     │   └─ LogoutNotVerified   what the provider says about a logout does not verify
      ├─ LoginError              this person's attempt to log in failed
      │   ├─ VerificationError   what the identity provider said does not verify
      │   ├─ ProviderRefused     the identity provider itself answered with an error
@@ -13,6 +14,7 @@
      └─ AdapterError            something outside failed
          ├─ Conflict            a unique key is taken: the unit of work is run again
          ├─ ProviderUnavailable the identity provider cannot be reached, or talks nonsense
+         ├─ Busy                this process has too much to do
          └─ StoreUnavailable    the database or user store cannot be reached or written
 
 Each class carries a stable public ``code``, the HTTP ``status`` it deserves and one ``public`` sentence. The ``reason``
@@ -22,7 +24,8 @@ refusal of one class looks the same from outside (no oracle, no user enumeration
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -85,6 +88,13 @@ class LogoutUnconfirmed(RequestError):
 
     code = "logout_unconfirmed"
     public = "You are signed out here, but perhaps not at the identity provider: its answer does not match."
+
+
+class LogoutNotVerified(RequestError):
+    """A logout message of the identity provider does not verify (SAML Profiles §4.4); nobody is signed out by it."""
+
+    code = "logout_not_verified"
+    public = "The identity provider's message about signing out could not be verified, so nothing was changed."
 
 
 class LoginError(JITError):
@@ -152,9 +162,31 @@ class ProviderUnavailable(AdapterError):
     public = "The identity provider cannot be reached right now. Please try again in a moment."
 
 
+class Busy(AdapterError):
+    """This process has too much to verify at once, or a verification took too long."""
+
+    code = "busy"
+    status = 503
+    public = "Too many people are signing in right now. Please try again in a moment."
+
+
 class StoreUnavailable(AdapterError):
     """The database or the user store cannot be reached, or cannot be written."""
 
     code = "store_unavailable"
     status = 503
     public = "This application's user database is not available right now. Please try again in a moment."
+
+
+def causes(error: BaseException) -> Iterator[str]:
+    """Each error of the chain as its kind and the places it passed; our own errors also say why, being safe to read."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        kind = f"{type(link).__module__}.{type(link).__qualname__}"
+        places = " > ".join(
+            f"{frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(link.__traceback__)
+        )
+        yield f"{kind}({link}) at {places}" if isinstance(link, JITError) else f"{kind} at {places}"
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)

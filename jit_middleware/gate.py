@@ -58,7 +58,8 @@ class Gate:
                 return Respond(await answer(house, request, own))
             return await self._judge(request)
         except JITError as error:
-            return Respond(refuse(house, request, error, reference=house.reference()))
+            retry = house.target(_location(request, house)) if follows_redirects(request) else None
+            return Respond(refuse(house, request, error, reference=house.reference(), retry=retry))
 
     async def _judge(self, request: Request) -> Decision:
         house = self.house

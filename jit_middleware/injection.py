@@ -6,9 +6,11 @@ not: the names are scrubbed from every request first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, NoReturn
 from urllib.parse import quote
 
 from jit_middleware.http.messages import Admission
@@ -16,6 +18,10 @@ from jit_middleware.model import Session, User
 from jit_middleware.settings import InjectSettings
 
 _AUTH_TYPE: Final = "jit"
+_ROLE_LISTS_KEPT: Final = 1_024
+#: Printable ASCII but for the percent sign, which is ours; in a list element the separator and quotes are encoded too.
+_PLAIN: Final = re.compile(r"[ -$&-~]*")
+_PLAIN_ELEMENT: Final = re.compile(r"[ !#$&-+\--\[\]-~]*")
 
 #: Header name → what goes in, for each preset that speaks in headers.
 HEADER_PRESETS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = MappingProxyType(
@@ -61,6 +67,20 @@ class ScopeUser:
         return "" if self._user is None else self._user.username
 
 
+def _refuse_change(*_args: object, **_kwargs: object) -> NoReturn:
+    raise TypeError("this actor is shared by requests: change a copy")
+
+
+#: ``scope["actor"]`` as Datasette reads it: a dict shared by the requests of a session, so nobody may change it.
+Actor: Final = type(
+    "Actor",
+    (dict,),
+    dict.fromkeys(
+        ("__setitem__", "__delitem__", "__ior__", "clear", "pop", "popitem", "setdefault", "update"), _refuse_change
+    ),
+)
+
+
 class ScopeAuth:
     """``scope["auth"]``: ``scopes`` are ``authenticated`` and the user's roles."""
 
@@ -76,6 +96,9 @@ ANONYMOUS_SCOPE: Final[Mapping[str, object]] = MappingProxyType({"user": ScopeUs
 def injector(settings: InjectSettings, world: Literal["wsgi", "asgi"]) -> Callable[[User, Session], Admission]:
     """The function that prepares what the app of this world sees."""
     templates = headers_of(settings)
+    keys = tuple(("HTTP_" + name.upper().replace("-", "_"), source) for name, source in templates)
+    roles_shown = lru_cache(_ROLE_LISTS_KEPT)(_joined)
+    nothing: dict[str, object] = {}
 
     def wsgi(user: User, session: Session) -> Admission:
         environ: dict[str, object] = {
@@ -84,11 +107,11 @@ def injector(settings: InjectSettings, world: Literal["wsgi", "asgi"]) -> Callab
             "jit.user": user,
             "jit.session": session,
         }
-        for name, source in templates:
-            value = header_value(user, source)
+        for key, source in keys:
+            value = roles_shown(user.roles) if source == "roles" else header_value(user, source)
             if value is not None:
-                environ["HTTP_" + name.upper().replace("-", "_")] = value
-        return Admission(user, session, environ, {})
+                environ[key] = value
+        return Admission(user, session, environ, nothing)
 
     def asgi(user: User, session: Session) -> Admission:
         scope: dict[str, object] = {
@@ -98,14 +121,10 @@ def injector(settings: InjectSettings, world: Literal["wsgi", "asgi"]) -> Callab
             "auth": ScopeAuth(("authenticated", *user.roles)),
         }
         if "datasette" in settings.presets:
-            scope["actor"] = {
-                "id": user.username,
-                "name": user.display_name or user.username,
-                "roles": list(user.roles),
-            }
+            scope["actor"] = Actor(id=user.username, name=user.display_name or user.username, roles=user.roles)
         values = ((name, header_value(user, source)) for name, source in templates)
         headers = tuple((name.lower().encode(), value.encode()) for name, value in values if value is not None)
-        return Admission(user, session, {}, scope, headers)
+        return Admission(user, session, nothing, scope, headers)
 
     return wsgi if world == "wsgi" else asgi
 
@@ -123,12 +142,25 @@ def header_value(user: User, source: str) -> str | None:
     own, for a newline). A comma inside a list element is encoded, so that no name can smuggle in another.
     """
     match source:
-        case "username" | "email" | "display_name" | "id" | "tenant":
-            value: object = getattr(user, source)
+        case "email":
+            # An app that takes a header for an identity must not get an address that nobody vouches for.
+            value: object = user.email if user.email_verified else None
+        case "username" | "display_name" | "id" | "tenant":
+            value = getattr(user, source)
         case "roles":
-            return ",".join(quote(role, safe=" !#$&'()*+-./:;<=>?@[]^_`{|}~") for role in user.roles)
+            return _joined(user.roles)
         case _:
             value = user.attributes.get(source.removeprefix("attributes."))
     if value is None:
         return None
-    return quote(str(value), safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    text = str(value)
+    return text if _PLAIN.fullmatch(text) else quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+
+
+def _joined(roles: tuple[str, ...]) -> str:
+    return ",".join(
+        [
+            role if _PLAIN_ELEMENT.fullmatch(role) else quote(role, safe=" !#$&'()*+-./:;<=>?@[]^_`{|}~")
+            for role in roles
+        ]
+    )

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
-from hashlib import sha256
+from functools import cached_property
 from hmac import compare_digest, digest
+from typing import TYPE_CHECKING
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from itsdangerous import BadSignature, Signer
+if TYPE_CHECKING:
+    from cryptography.fernet import MultiFernet
 
 
 class Keyring:
@@ -26,9 +25,9 @@ class Keyring:
     def derive(self, purpose: str) -> tuple[bytes, ...]:
         """One 32-byte key for each secret, newest first."""
         info = b"jit_middleware/" + purpose.encode()
-        return tuple(
-            HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret) for secret in self._secrets
-        )
+        # RFC 5869 §2.2: no salt is a salt of zeros; §2.3: 32 bytes are the first block.
+        extracted = (digest(bytes(32), secret, "sha256") for secret in self._secrets)
+        return tuple(digest(key, info + b"\x01", "sha256") for key in extracted)
 
     def signature(self, purpose: str) -> Signature:
         return Signature(self.derive(purpose))
@@ -38,43 +37,61 @@ class Keyring:
 
 
 class Signature:
-    """Text that anybody may read and nobody can change."""
+    """Text that anybody may read and nobody can change: ``text.signature`` by HMAC-SHA-256.
+
+    The signature is compared as text, so that a signed value has one spelling only: base64 alone would take four.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # The keys are derived already: itsdangerous signs with the last of its list and verifies with any.
-        self._signer = Signer(list(reversed(keys)), key_derivation="none", digest_method=sha256)
-        self._newest = keys[0]
+        self._keys = tuple(keys)
 
     def sign(self, text: str) -> str:
         """``text`` and its signature, cookie-safe when ``text`` is."""
-        return self._signer.sign(text).decode("ascii")
+        return f"{text}.{_mac(self._keys[0], text)}"
 
     def unsign(self, signed: str) -> str | None:
         """The text, or ``None`` when the signature does not verify."""
-        try:
-            return self._signer.unsign(signed).decode("ascii")
-        except (BadSignature, UnicodeError):
+        text, dot, signature = signed.rpartition(".")
+        if not dot or not signed.isascii():
             return None
+        # Every key is tried, whatever the first one says: the time taken tells nothing about which one matched.
+        matches = [compare_digest(_mac(key, text), signature) for key in self._keys]
+        return text if any(matches) else None
 
     def tag(self, text: str) -> str:
         """A short proof that we have seen ``text``; for CSRF tokens."""
-        return urlsafe_b64encode(digest(self._newest, text.encode(), "sha256")).decode("ascii").rstrip("=")
+        return _mac(self._keys[0], text)
 
     def tag_matches(self, text: str, tag: str) -> bool:
-        return compare_digest(self.tag(text).encode(), tag.encode("utf-8", "surrogatepass"))
+        return tag.isascii() and compare_digest(self.tag(text), tag)
+
+
+def _mac(key: bytes, text: str) -> str:
+    return urlsafe_b64encode(digest(key, text.encode(), "sha256")).rstrip(b"=").decode("ascii")
 
 
 class Envelope:
-    """Text that nobody can read or change: AES-128-CBC with HMAC-SHA-256 (Fernet)."""
+    """Text that nobody can read or change: AES-128-CBC with HMAC-SHA-256 (Fernet).
+
+    The cipher is loaded with the first login: a worker that serves sessions alone does without its megabytes.
+    """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._cipher = MultiFernet([Fernet(urlsafe_b64encode(key)) for key in keys])
+        self._keys = tuple(keys)
+
+    @cached_property
+    def _cipher(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
+        return MultiFernet([Fernet(urlsafe_b64encode(key)) for key in self._keys])
 
     def seal(self, text: str, now: int) -> str:
         return self._cipher.encrypt_at_time(text.encode(), now).decode("ascii").rstrip("=")
 
     def open(self, sealed: str, *, now: int, max_age: int | None = None) -> str | None:
         """The text, or ``None`` when it was not sealed here or is older than ``max_age`` seconds."""
+        from cryptography.fernet import InvalidToken
+
         try:
             token = sealed.encode("ascii") + b"=" * (-len(sealed) % 4)
             if max_age is None:

@@ -37,7 +37,8 @@ class User:
     """The local user, as the app and the stores see it.
 
     ``id`` is the store's own key as text and never changes. ``username`` is what ``REMOTE_USER`` shows; ``roles`` are
-    sorted and free of duplicates; ``attributes`` holds the further mapped fields, JSON values only.
+    sorted and free of duplicates; ``attributes`` holds the further mapped fields, JSON values only. ``email_verified``
+    says that somebody vouches for ``email``; without it, an address is a claim and no identity.
     """
 
     id: str
@@ -48,6 +49,7 @@ class User:
     attributes: Claims = field(default_factory=lambda: NO_CLAIMS)
     tenant: str = DEFAULT_TENANT
     status: Status = Status.ACTIVE
+    email_verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +66,22 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class OnceKey:
+    """Something that may be used once: the ledger remembers ``key`` under ``purpose`` at least until that time."""
+
+    purpose: str
+    key: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class VerifiedIdentity:
     """Who the identity provider says this is, after every check. Built in ``sso`` only (a test holds this).
 
     ``email_verified`` is ``True`` only for the JSON value ``true``; ``None`` when the provider says nothing.
     ``session_ceiling`` is the provider's own upper bound for our session, seconds since the epoch.
     ``logout_hint`` is what the provider wants to see again at logout (OIDC: the ID token), never logged.
+    ``once`` is taken in the transaction that starts the session, so that no message starts a second one.
     """
 
     connection: str
@@ -85,6 +97,7 @@ class VerifiedIdentity:
     amr: tuple[str, ...] = ()
     session_ceiling: int | None = None
     logout_hint: str | None = field(default=None, repr=False)
+    once: tuple[OnceKey, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ driver, an app's sync user store) lets the whole flow finish in one step, withou
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeVar
@@ -53,6 +53,23 @@ class Locks(Protocol):
 
     def __call__(self) -> AbstractAsyncContextManager[None]:
         """A new lock: ``async with lock:`` admits one holder at a time, and may be entered again and again."""
+        ...
+
+
+class Offload(Protocol):
+    """Where work that keeps the processor busy is done, so that it holds up nobody else."""
+
+    async def __call__(self, work: Callable[[], T], /) -> T:
+        """What ``work`` answers or raises. Raises :class:`~jit_middleware.errors.Busy` with reason ``busy`` when too
+        much of it is going on already, or ``deadline`` when it takes too long."""
+        ...
+
+
+class Background(Protocol):
+    """Work that nobody waits for."""
+
+    def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> None:
+        """Begin ``work`` and return. It deals with its own failures."""
         ...
 
 

@@ -8,8 +8,8 @@ iterable goes back to the server as the very same object. So ``write()``, ``clos
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final, Self, Unpack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, Self, Unpack, overload
 
 from jit_middleware.assembly import Ports, assemble
 from jit_middleware.bridge import StartOnce, step
@@ -172,7 +172,7 @@ def _request(environ: WSGIEnvironment) -> Request:
         method=environ["REQUEST_METHOD"],
         path=path if path.isascii() else _decoded(path),
         query=environ.get("QUERY_STRING", ""),
-        headers=_headers(environ),
+        headers=_Headers(environ),
         cookie=environ.get("HTTP_COOKIE", ""),
         client=environ.get("REMOTE_ADDR") or None,
         read_body=_Body(environ).read,
@@ -185,6 +185,34 @@ def _decoded(path: str) -> str:
         return path.encode("latin-1").decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         return path  # a server that decoded already
+
+
+class _Headers(Sequence[tuple[str, str]]):
+    """The request headers, taken out of the environ when somebody looks: for a live session nobody does."""
+
+    __slots__ = ("_environ", "_taken")
+
+    def __init__(self, environ: WSGIEnvironment) -> None:
+        self._environ = environ
+        self._taken: list[tuple[str, str]] | None = None
+
+    def _all(self) -> list[tuple[str, str]]:
+        if self._taken is None:
+            self._taken = _headers(self._environ)
+        return self._taken
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, str]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, str]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, str] | list[tuple[str, str]]:
+        return self._all()[index]
 
 
 def _headers(environ: WSGIEnvironment) -> list[tuple[str, str]]:

@@ -6,19 +6,22 @@ back in plain SQL. A read costs one round trip then, and a login's one combined 
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import os
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
 
 from jit_middleware.errors import ConfigurationError, Fault
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 T = TypeVar("T")
 
@@ -99,6 +102,9 @@ class Database:
         is_async = bool(self.url.get_dialect().is_async)
         options = _options(self.url, pool_size=pool_size, is_async=is_async)
         if is_async:
+            # Here, not above: what it brings weighs eight megabytes, which a sync driver has no use for.
+            from sqlalchemy.ext.asyncio import create_async_engine
+
             self._async_engine = create_async_engine(self.url, **options)
             self.engine: Engine = self._async_engine.sync_engine
         else:
@@ -122,6 +128,8 @@ class Database:
         if self._async_engine is None:
             with self.engine.connect() as connection:
                 return body(connection)
+        import asyncio
+
         loop = asyncio.get_running_loop()
         if self._loop is None or self._loop() is not loop:
             if self._loop is not None:

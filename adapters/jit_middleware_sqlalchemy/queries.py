@@ -17,6 +17,7 @@ ACCOUNT: Final[tuple[ColumnElement[object], ...]] = (
     users.c.display_name,
     users.c.attributes,
     users.c.roles,
+    users.c.email_verified,
 )
 GRANT: Final[tuple[ColumnElement[object], ...]] = (grants.c.role, grants.c.source)
 LINK: Final[tuple[ColumnElement[object], ...]] = (

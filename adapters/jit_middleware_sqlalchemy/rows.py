@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, cast
 
@@ -180,9 +182,10 @@ def account_row(account: Account, now: int) -> dict[str, object]:
 # --- from the database ----------------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1_024)
 def read_names(text: str) -> tuple[str, ...]:
-    """What ``names_text`` wrote."""
-    return () if text == "[]" else tuple(str(name) for name in json.loads(text))
+    """What ``names_text`` wrote; one object for equal lists, since thousands of cached sessions hold the same few."""
+    return () if text == "[]" else tuple(sys.intern(str(name)) for name in json.loads(text))
 
 
 def read_claims(text: str) -> Claims:
@@ -190,9 +193,12 @@ def read_claims(text: str) -> Claims:
     return NO_CLAIMS if text == "{}" else MappingProxyType(json.loads(text))
 
 
+_ACCOUNT_COLUMNS: Final = 9
+
+
 def read_user(row: Sequence[object]) -> User | None:
     """The profile from the columns ``queries.ACCOUNT``; ``None`` when an outside store keeps it."""
-    user_id, tenant, status, username, email, display_name, attributes, roles = row
+    user_id, tenant, status, username, email, display_name, attributes, roles, email_verified = row
     if username is None:
         return None
     return User(
@@ -202,8 +208,9 @@ def read_user(row: Sequence[object]) -> User | None:
         display_name=None if display_name is None else str(display_name),
         roles=read_names(str(roles)),
         attributes=read_claims(str(attributes)),
-        tenant=str(tenant),
+        tenant=sys.intern(str(tenant)),
         status=_STATUS[str(status)],
+        email_verified=bool(email_verified),
     )
 
 
@@ -212,13 +219,14 @@ def read_account(rows: Sequence[Sequence[object]], at: int) -> Account | None:
     first = rows[0]
     if first[at] is None:
         return None
-    grants = sorted((Grant(str(row[at + 8]), str(row[at + 9])) for row in rows if row[at + 8] is not None), key=_by)
+    held = at + _ACCOUNT_COLUMNS
+    grants = sorted((Grant(str(row[held]), str(row[held + 1])) for row in rows if row[held] is not None), key=_by)
     return Account(
         user_id=str(first[at]),
         tenant=str(first[at + 1]),
         status=_STATUS[str(first[at + 2])],
         grants=tuple(grants),
-        user=read_user(first[at : at + 8]),
+        user=read_user(first[at:held]),
     )
 
 
@@ -242,7 +250,7 @@ def read_session(row: Sequence[object]) -> SessionRecord:
         id=str(row[0]),
         user_id=str(row[1]),
         tenant=str(row[2]),
-        connection=str(row[3]),
+        connection=sys.intern(str(row[3])),
         issuer=str(row[4]),
         subject=str(row[5]),
         created_at=number(row[6]),

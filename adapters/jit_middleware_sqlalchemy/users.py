@@ -94,6 +94,7 @@ class TransactionUsers:
             attributes=profile.attributes,
             tenant=tenant,
             status=profile.status,
+            email_verified=profile.email_verified,
         )
         now = self._tx.now()
         row: Parameters = {
@@ -143,6 +144,7 @@ class TransactionUsers:
             attributes=user.attributes if changes.attributes is UNSET else changes.attributes,
             tenant=user.tenant,
             status=user.status,
+            email_verified=user.email_verified if changes.email_verified is UNSET else changes.email_verified,
         )
         self._tx.change_account(_with(account, changed), values)
         return changed

@@ -34,7 +34,6 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from jit_middleware_sqlalchemy.schema import (
@@ -292,10 +291,16 @@ def _insert_new(kind: str, table: Table, rows: list[dict[str, object]]) -> Inser
     """An insert for which a row that is there already is no error; it stays as it is."""
     match kind:
         case "postgresql":
+            from sqlalchemy.dialects import postgresql
+
             return postgresql.insert(table).values(rows).on_conflict_do_nothing().inline()
         case "sqlite":
+            from sqlalchemy.dialects import sqlite
+
             return sqlite.insert(table).values(rows).on_conflict_do_nothing().inline()
         case _:
+            from sqlalchemy.dialects import mysql
+
             # Not INSERT IGNORE, which would swallow every other error too.
             key = next(iter(table.primary_key))
             return mysql.insert(table).values(rows).on_duplicate_key_update({key.name: key}).inline()

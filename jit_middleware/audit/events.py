@@ -6,6 +6,7 @@ Events hold ids, names of rules and codes. Never tokens, raw claims, e-mail addr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 
 from jit_middleware.model import JSON, AuditEvent, SessionRecord, User, VerifiedIdentity
 from jit_middleware.ports import Clock, TokenSource
@@ -64,37 +65,35 @@ class AuditTrail:
         )
 
     def login_refused(
-        self, *, connection: str, tenant: str, code: str, reason: str, reference: str, user_id: str | None = None
+        self,
+        *,
+        connection: str,
+        tenant: str,
+        code: str,
+        reason: str,
+        reference: str,
+        identity: VerifiedIdentity | None = None,
     ) -> AuditEvent:
+        """A login that failed; ``identity`` is who it was, where that much was verified."""
         return AuditEvent(
             id=self.new_id(),
             type="login.refused",
             at=self._clock.now(),
             tenant=tenant,
-            user_id=user_id,
             connection=connection,
             outcome="failure",
             reason=reason,
             reference=reference,
-            data={"code": code},
+            data={"code": code} if identity is None else {"code": code, "identity": identity_key(identity)},
         )
 
     def session_ended(self, session: SessionRecord, *, cause: str, reference: str | None = None) -> AuditEvent:
-        return AuditEvent(
-            id=self.new_id(),
-            type="session.ended",
-            at=self._clock.now(),
-            tenant=session.tenant,
-            user_id=session.user_id,
-            connection=session.connection,
-            session=session.id,
-            reference=reference,
-            reason=cause,
-        )
+        """A session is over before its time."""
+        return session_ended(session, id=self.new_id(), at=self._clock.now(), cause=cause, reference=reference)
 
     def new_id(self) -> str:
-        """A time-ordered id: 48 bits of milliseconds, then 80 random bits (the layout of UUIDv7, RFC 9562 §5.7)."""
-        return f"{self._clock.now() * 1000:012x}-{self._tokens(10)}"
+        """A fresh event id."""
+        return event_id(self._clock, self._tokens)
 
     def _event(
         self,
@@ -128,6 +127,35 @@ class AuditTrail:
             "amr": list(identity.amr),
             "relaxations": list(self._relaxations),
         }
+
+
+def event_id(clock: Clock, tokens: TokenSource) -> str:
+    """An id for an audit event: 12 hex digits of time, so that ids sort by the second, then 80 random bits."""
+    return f"{clock.now() * 1000:012x}-{tokens(10)}"
+
+
+def session_ended(
+    session: SessionRecord, *, id: str, at: int, cause: str, reference: str | None = None, by: str | None = None
+) -> AuditEvent:
+    """``session.ended``: which session of whom, why, and by whose hand if it was somebody's."""
+    return AuditEvent(
+        id=id,
+        type="session.ended",
+        at=at,
+        tenant=session.tenant,
+        user_id=session.user_id,
+        connection=session.connection,
+        session=session.id,
+        reference=reference,
+        reason=cause,
+        data={} if by is None else {"actor": by},
+    )
+
+
+def identity_key(identity: VerifiedIdentity) -> str:
+    """Stable for one identity, and different for any other: SHA-256 over the length-prefixed parts, in hex."""
+    parts = [part.encode() for part in (identity.tenant, identity.connection, identity.issuer, identity.subject)]
+    return sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).hexdigest()
 
 
 def _filled(user: User) -> list[str]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from jit_middleware.assembly import open_transport
 from jit_middleware.cli.live import Step, check_connection, check_database
+from jit_middleware.cli.live_saml import check_saml
 from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json
 from jit_middleware.model import JSON
-from jit_middleware.settings import OIDCConnection, Settings
+from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 from jit_middleware.system import SystemClock
 
 NAME = "check"
@@ -62,7 +63,10 @@ async def _ask_providers(settings: Settings) -> list[Step]:
     steps: list[Step] = []
     try:
         for connection in settings.connections:
-            steps.extend(await check_connection(connection, transport=transport, clock=clock))
+            if isinstance(connection, SAMLConnection):
+                steps.extend(await check_saml(connection, settings, transport=transport, clock=clock))
+            else:
+                steps.extend(await check_connection(connection, transport=transport, clock=clock))
     finally:
         await transport.close()
     return steps
@@ -104,12 +108,27 @@ def in_force(settings: Settings) -> dict[str, JSON]:
     }
 
 
-def _connection(connection: OIDCConnection, settings: Settings) -> dict[str, JSON]:
+def _connection(connection: OIDCConnection | SAMLConnection, settings: Settings) -> dict[str, JSON]:
+    own = f"{settings.public_url.join(settings.endpoint_prefix)}/{{}}/{connection.name}"
+    if isinstance(connection, SAMLConnection):
+        return {
+            "name": connection.name,
+            "idp_metadata": "inline" if connection.metadata_is_inline else connection.idp_metadata,
+            "sp_entity_id": connection.sp_entity_id or own.format("metadata"),
+            "acs_url": own.format("acs"),
+            "metadata_url": own.format("metadata"),
+            "subject": str(connection.subject),
+            "idp_initiated": "allowed" if connection.allow_idp_initiated else "refused",
+            "encryption": "accepted" if connection.sp_keys else "refused",
+            "single_logout": "on" if connection.sp_keys else "off",
+            "preset": connection.preset,
+            "tenant": connection.tenant,
+        }
     return {
         "name": connection.name,
         "issuer": connection.issuer,
         "client_id": connection.client_id,
-        "redirect_uri": settings.public_url.join(f"{settings.endpoint_prefix}/callback/{connection.name}"),
+        "redirect_uri": own.format("callback"),
         "credential": "private key" if connection.private_key is not None else "client secret",
         "scopes": connection.scopes,
         "needed_claims": connection.needed_claims,

@@ -7,8 +7,7 @@ import getpass
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from jit_middleware.model import AuditEvent
-from jit_middleware.ports import Clock, Ledger, TokenSource
+from jit_middleware.ports import Ledger
 from jit_middleware.settings import Settings
 
 T = TypeVar("T")
@@ -39,22 +38,3 @@ def actor() -> str:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError, ImportError):  # a container's user id without a name
         return "cli"
-
-
-def event_id(clock: Clock, tokens: TokenSource) -> str:
-    """An id for an audit event; ids sort by time."""
-    return f"{clock.now() * 1000:012x}-{tokens(10)}"
-
-
-def sessions_revoked(
-    clock: Clock, tokens: TokenSource, *, count: int, user_id: str | None = None, session: str | None = None
-) -> AuditEvent:
-    """The audit event of sessions ended by hand."""
-    return AuditEvent(
-        id=event_id(clock, tokens),
-        type="sessions.revoked",
-        at=clock.now(),
-        user_id=user_id,
-        session=session,
-        data={"actor": actor(), "sessions_ended": count},
-    )

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from jit_middleware.cli.conversation import converse
 from jit_middleware.errors import AdapterError, ConfigurationError, ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched, Ledger, Transport
-from jit_middleware.settings import OIDCConnection, Settings
+from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _REACH: Final = "check the issuer, DNS, the firewall and the provider's certificate from this machine."
@@ -41,7 +41,7 @@ async def check_connection(connection: OIDCConnection, *, transport: Transport, 
     steps = [
         Step(f"{name} discovery", True, discovery),
         _issuer(connection, metadata),
-        _clock(connection, answer, clock.now()),
+        compare_clocks(connection, answer, clock.now()),
         *_promises(connection, metadata),
     ]
     jwks_uri = metadata.get("jwks_uri")
@@ -88,7 +88,8 @@ def _issuer(connection: OIDCConnection, metadata: Mapping[str, object]) -> Step:
     )
 
 
-def _clock(connection: OIDCConnection, answer: Fetched, now: int) -> Step:
+def compare_clocks(connection: OIDCConnection | SAMLConnection, answer: Fetched, now: int) -> Step:
+    """Whether the provider's clock, as its answer shows it, is near enough to ours."""
     name = f"{connection.name} clock"
     try:
         theirs = parsedate_to_datetime(answer.headers.get("date", ""))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from jit_middleware.cli.conversation import converse, sessions_revoked
+from jit_middleware.audit import event_id, session_ended
+from jit_middleware.cli.conversation import actor, converse
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
 from jit_middleware.model import JSON, SessionRecord
 from jit_middleware.ports import Ledger, Transaction
@@ -61,19 +62,23 @@ def _revoke(arguments: argparse.Namespace) -> int:
     session: str | None = arguments.session
     clock, tokens = SystemClock(), SystemTokens()
 
+    async def record(tx: Transaction, ended: Sequence[SessionRecord]) -> None:
+        for each in ended:
+            event = session_ended(each, id=event_id(clock, tokens), at=clock.now(), cause="revoked", by=actor())
+            await tx.append_audit(event)
+
     async def end_matching(tx: Transaction) -> int:
         ended = await tx.end_sessions(clock.now(), user_id=user, session_id=session)
-        if ended:
-            await tx.append_audit(sessions_revoked(clock, tokens, count=len(ended), user_id=user, session=session))
+        await record(tx, ended)
         return len(ended)
 
     async def end_some_of_all(tx: Transaction) -> int:
         live = await tx.list_sessions()
         count = 0
         for connection in sorted({each.connection for each in live}):
-            count += len(await tx.end_sessions(clock.now(), connection=connection))
-        if count:
-            await tx.append_audit(sessions_revoked(clock, tokens, count=count))
+            ended = await tx.end_sessions(clock.now(), connection=connection)
+            await record(tx, ended)
+            count += len(ended)
         return count
 
     async def question(ledger: Ledger) -> int:

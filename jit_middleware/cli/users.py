@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jit_middleware.cli.conversation import actor, converse, event_id
+from jit_middleware.audit import event_id
+from jit_middleware.cli.conversation import actor, converse
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
 from jit_middleware.model import JSON, Account, IdentityLink, SessionRecord, Status
 from jit_middleware.ports import Ledger, Transaction

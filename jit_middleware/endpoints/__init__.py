@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
+from jit_middleware.endpoints.acs import acs
 from jit_middleware.endpoints.callback import callback
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.login import login
 from jit_middleware.endpoints.logout import logout, signed_out
+from jit_middleware.endpoints.metadata import metadata
+from jit_middleware.endpoints.onward import submit_form
+from jit_middleware.endpoints.sls import sls
 from jit_middleware.endpoints.status import health, ready, session
 from jit_middleware.errors import RequestError
 from jit_middleware.http.messages import Request, Response
@@ -23,6 +27,10 @@ Endpoint: TypeAlias = Callable[[House, Request, str], Awaitable[Response]]
 TABLE: Final[dict[str, tuple[tuple[str, ...], bool, Endpoint]]] = {
     "login": (("GET", "HEAD"), True, login),
     "callback": (("GET", "POST"), True, callback),
+    "acs": (("POST",), True, acs),
+    "metadata": (("GET", "HEAD"), True, metadata),
+    "sls": (("GET", "POST"), True, sls),
+    "submit-form": (("GET", "HEAD"), False, submit_form),
     "logout": (("GET", "POST"), False, logout),
     "signed-out": (("GET", "HEAD"), False, signed_out),
     "session": (("GET", "HEAD"), False, session),

@@ -6,18 +6,17 @@ session, begins anew once, and then stops on a page.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jit_middleware.endpoints.forms import form_once, once
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.login import begin
 from jit_middleware.endpoints.opening import open_session
-from jit_middleware.endpoints.refusal import refuse
+from jit_middleware.endpoints.refusal import refuse, refuse_login
 from jit_middleware.errors import AdapterError, Conflict, LoginError, NotProvisioned, RequestError, StaleLogin
-from jit_middleware.http.cookies import values
-from jit_middleware.http.form import parameters
 from jit_middleware.http.messages import Request, Response
-from jit_middleware.model import SessionRecord, Status
+from jit_middleware.model import OnceKey, SessionRecord, Status, VerifiedIdentity
 from jit_middleware.pages import redirect
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning import Arrival
@@ -30,51 +29,74 @@ _LARGEST_FORM = 65_536
 async def callback(house: House, request: Request, name: str) -> Response:
     """The answer to a login of connection ``name``, by GET with a query or by POST with a form (OAuth form_post)."""
     strategy = house.strategies.get(name)
-    if strategy is None:
+    if strategy is None or name in house.federated:
         raise RequestError("connection_unknown", status=404)
     answer = await _answer(request, strategy)
-    state = answer.get("state", "")
+    if strategy.state_parameter not in answer:
+        raise RequestError("state_missing", "the answer carries no state")
+    return await conclude(house, request, strategy, answer)
+
+
+async def conclude(house: House, request: Request, strategy: Strategy, answer: Mapping[str, str]) -> Response:
+    """Finish the login in flight that this answer belongs to."""
+    state = answer.get(strategy.state_parameter, "")
     found = house.states.find(request.cookie, strategy.name, state) if state else None
     if found is None or not house.states.claim(state):
-        return await _heal(house, request, strategy, answer, found)
+        return await _heal(house, request, strategy, state, found)
+    attempt = Attempt(
+        target=found.target,
+        forget=(house.states.forget(state, strategy),),
+        # One use of the state, held by the ledger for all workers; the same transaction makes the session.
+        once=OnceKey("login_state", found.state, found.created_at + 2 * LIFETIME),
+        state=found.state,
+        hops=found.hops,
+        replaces=found.replaces,
+    )
+    return await enter(house, request, strategy, strategy.callback_phase(answer, found), attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A try to sign in: where it lands, the cookies that are done with afterwards, what it may be used for once, which
+    login in flight it is, the logins that the browser is known to have just completed, and the sessions it had."""
+
+    target: str
+    forget: tuple[tuple[str, str], ...]
+    once: OnceKey | None = None
+    state: str | None = None
+    hops: int = 0
+    replaces: tuple[str, ...] = ()
+
+
+async def enter(
+    house: House, request: Request, strategy: Strategy, identified: Awaitable[VerifiedIdentity], attempt: Attempt
+) -> Response:
+    """Sign in whom ``identified`` answers with, or say that it did not work."""
     reference = house.reference()
-    retry = house.login_path(found.target, strategy.name)
-    forget = house.states.forget(state, strategy)
+    retry = house.login_path(attempt.target, strategy.name)
+    identity = None
     try:
-        signed_in = await _sign_in(house, request, strategy, answer, found, reference)
-    except LoginError as error:
-        await _record_refusal(house, strategy, error, reference)
+        identity = await identified
+        signed_in = await _sign_in(house, request, identity, attempt, reference)
+    except (LoginError, AdapterError) as error:
         if isinstance(error, NotProvisioned):
             # The provider would only send the same person back.
-            retry = house.login_path(found.target, strategy.name, someone_else=True)
-        return _with_cookies(refuse(house, request, error, reference=reference, retry=retry), forget)
-    except AdapterError as error:
-        return _with_cookies(refuse(house, request, error, reference=reference, retry=retry), forget)
+            retry = house.login_path(attempt.target, strategy.name, someone_else=True)
+        refused = await refuse_login(
+            house, request, strategy, error, reference=reference, retry=retry, identity=identity
+        )
+        return _with_cookies(refused, attempt.forget)
     await house.housekeeping.sweep_if_due()
-    return redirect(found.target, status=303, cookies=[*signed_in, forget])
+    return redirect(attempt.target, status=303, cookies=[*signed_in, *attempt.forget])
 
 
 async def _answer(request: Request, strategy: Strategy) -> Mapping[str, str]:
-    """The parameters, each exactly once (RFC 6749 §3.1: a repeated one is an error)."""
     if request.method == "GET" and strategy.answer == "query":
-        text = request.query
-    elif request.method == "POST" and strategy.answer == "form_post":
-        if not (request.header("content-type") or "").lower().startswith("application/x-www-form-urlencoded"):
-            raise RequestError("form_expected", status=415)
-        text = (await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace")
-    else:
-        allowed = "GET" if strategy.answer == "query" else "POST"
-        raise RequestError("method_not_allowed", status=405, headers=[("Allow", allowed)])
-    try:
-        pairs = parameters(text)
-    except ValueError as error:
-        raise RequestError("parameters_malformed") from error
-    answer = dict(pairs)
-    if len(answer) != len(pairs):
-        raise RequestError("parameter_repeated", "a parameter of the answer is there twice")
-    if "state" not in answer:
-        raise RequestError("state_missing", "the answer carries no state")
-    return answer
+        return once(request.query)
+    if request.method == "POST" and strategy.answer == "form_post":
+        return await form_once(request, _LARGEST_FORM)
+    allowed = "GET" if strategy.answer == "query" else "POST"
+    raise RequestError("method_not_allowed", status=405, headers=[("Allow", allowed)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +107,16 @@ class _Refused:
 
 
 async def _sign_in(
-    house: House, request: Request, strategy: Strategy, answer: Mapping[str, str], login: LoginState, reference: str
+    house: House, request: Request, identity: VerifiedIdentity, attempt: Attempt, reference: str
 ) -> list[tuple[str, str]]:
     """The cookies of the new session. Raises ``LoginError`` or ``AdapterError``; then nothing was written."""
-    identity = await strategy.callback_phase(answer, login)
     now = house.clock.now()
-    replaced = [
-        session_id
-        for value in values(request.cookie, house.sessions.cookie.name)[:4]
-        if (session_id := house.sessions.cookie.read(value, now)) is not None
-    ]
+    one_use = (*(() if attempt.once is None else (attempt.once,)), *identity.once)
+    replaced = dict.fromkeys((*house.sessions.ids_in(request.cookie), *attempt.replaces))
 
     async def finish(tx: Transaction, arrival: Arrival) -> SessionRecord | _Refused:
-        # One use of the state, held by the ledger for all workers; the same transaction makes the session.
-        await tx.claim_once("login_state", login.state, login.created_at + 2 * LIFETIME)
+        for each in one_use:
+            await tx.claim_once(each.purpose, each.key, each.until)
         if arrival.user.status is not Status.ACTIVE:
             return _Refused(f"account_{arrival.user.status.value}")  # made, but may not enter yet
         for session_id in replaced:
@@ -110,40 +128,34 @@ async def _sign_in(
         session = await house.provisioner.provision(identity, finish, reference=reference)
     except Conflict as conflict:
         if conflict.reason == "once_key":
-            raise StaleLogin("state_replayed", "this answer was used before") from conflict
+            raise StaleLogin(
+                "assertion_replayed" if attempt.once is None else "state_replayed", "this answer was used before"
+            ) from conflict
         raise
     if isinstance(session, _Refused):
         raise NotProvisioned(session.reason)
     house.sessions.forget(request.cookie)
     return [
         house.sessions.cookie.issue(session.id, session.expires_at, now),
-        house.hops.next(request.cookie),
+        house.hops.next(request.cookie, at_least=attempt.hops),
+        *house.states.tell_others(session.id, request.cookie, house.strategies, finished=attempt.state),
         *(spec.clear() for spec in house.app_cookies),
     ]
 
 
-async def _heal(
-    house: House, request: Request, strategy: Strategy, answer: Mapping[str, str], found: LoginState | None
-) -> Response:
+async def _heal(house: House, request: Request, strategy: Strategy, state: str, found: LoginState | None) -> Response:
     target = house.home if found is None else found.target
     if await house.sessions.find(request.cookie) is not None:
         return redirect(target, status=303)
-    restarts = restarts_of(answer["state"])
-    if restarts == 0:
+    if strategy.answer == "form_post" and house.states.was_claimed(state):
+        return redirect(target, status=303)  # most likely reloaded: a cross-site POST does not show the session
+    if restarts_of(state) == 0:
         return await begin(house, request, strategy, target, restarts=1)
+    # No event in the audit trail: anybody can call this without having begun anything.
     error = StaleLogin("state_unknown", "no login in flight of this browser has this state")
     reference = house.reference()
-    await _record_refusal(house, strategy, error, reference)
-    retry = house.login_path(target, strategy.name)
-    return refuse(house, request, error, reference=reference, retry=retry)
+    return refuse(house, request, error, reference=reference, retry=house.login_path(target, strategy.name))
 
 
-async def _record_refusal(house: House, strategy: Strategy, error: LoginError, reference: str) -> None:
-    event = house.audit.login_refused(
-        connection=strategy.name, tenant=strategy.tenant, code=error.code, reason=error.reason, reference=reference
-    )
-    await house.ledger.transaction(lambda tx: tx.append_audit(event))
-
-
-def _with_cookies(response: Response, *cookies: tuple[str, str]) -> Response:
+def _with_cookies(response: Response, cookies: Sequence[tuple[str, str]]) -> Response:
     return Response(response.status, [*response.headers, *cookies], response.body)

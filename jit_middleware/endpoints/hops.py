@@ -29,8 +29,9 @@ class Hops:
     def exhausted(self, cookie: str) -> bool:
         return self.count(cookie) >= _LIMIT
 
-    def next(self, cookie: str) -> tuple[str, str]:
-        return self._spec.set(str(min(9, self.count(cookie) + 1)))
+    def next(self, cookie: str, *, at_least: int = 0) -> tuple[str, str]:
+        """One more; ``at_least`` is what was known before a cross-site answer, which does not bring the cookie."""
+        return self._spec.set(str(min(9, max(self.count(cookie), at_least) + 1)))
 
     def clear(self) -> tuple[str, str]:
         return self._spec.clear()

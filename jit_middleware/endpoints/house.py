@@ -18,7 +18,7 @@ from jit_middleware.provisioning import Provisioner
 from jit_middleware.sessions import Housekeeping, Sessions
 from jit_middleware.settings import Settings
 from jit_middleware.sso.state import LoginStates
-from jit_middleware.sso.strategy import Strategy
+from jit_middleware.sso.strategy import Federated, Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,7 @@ class House:
 
     settings: Settings
     strategies: Mapping[str, Strategy]
+    federated: Mapping[str, Federated]
     states: LoginStates
     sessions: Sessions
     provisioner: Provisioner
@@ -37,6 +38,8 @@ class House:
     housekeeping: Housekeeping
     logout_tokens: Signature
     logout_state: CookieSpec
+    confirmations: Signature
+    confirmation: CookieSpec
     app_cookies: tuple[CookieSpec, ...]
     clock: Clock
     tokens: TokenSource

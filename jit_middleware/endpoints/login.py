@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 
 from jit_middleware.endpoints.house import House
-from jit_middleware.errors import RequestError
+from jit_middleware.endpoints.onward import send_onward
+from jit_middleware.endpoints.refusal import refuse_login
+from jit_middleware.errors import LoginError, RequestError
 from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.pages import redirect
@@ -45,6 +47,16 @@ async def begin(
         reference = house.reference()
         log.warning("login_loop reference=%s client=%s", reference, house.client_of(request))
         return house.pages.loop(reference=reference, retry_url=house.login_path(target, strategy.name))
-    state = house.states.begin(strategy.name, target, restarts=restarts, someone_else=someone_else)
-    url = await strategy.request_phase(state)
-    return redirect(url, status=302, cookies=house.states.keep(state, strategy, request.cookie))
+    state = house.states.begin(
+        strategy.name,
+        target,
+        restarts=restarts,
+        someone_else=someone_else,
+        hops=house.hops.count(request.cookie),
+        replaces=house.sessions.ids_in(request.cookie),
+    )
+    try:
+        onward = await strategy.request_phase(state)
+    except LoginError as error:
+        return await refuse_login(house, request, strategy, error, reference=house.reference(), retry=None)
+    return send_onward(house, onward, status=302, cookies=house.states.keep(state, strategy, request.cookie))

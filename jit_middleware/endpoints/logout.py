@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.onward import send_onward
 from jit_middleware.errors import AdapterError, LoginError, LogoutUnconfirmed
 from jit_middleware.http.cookies import values
 from jit_middleware.http.form import parameters_once
@@ -12,6 +13,7 @@ from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord
 from jit_middleware.pages import LOGOUT_TOKEN_FIELD, redirect
 from jit_middleware.ports import Transaction
+from jit_middleware.sso.strategy import Onward
 
 _LARGEST_FORM = 4_096
 
@@ -23,13 +25,19 @@ async def logout(house: House, request: Request, _name: str) -> Response:
     """
     live = await house.sessions.find(request.cookie)
     if live is None:
-        return redirect(house.own("signed-out"), status=303, cookies=_forget(house))
+        # A form of another site arrives without our Lax cookie: it must not make the browser forget it either.
+        dead = values(request.cookie, house.sessions.cookie.name)
+        return redirect(house.own("signed-out"), status=303, cookies=forget_session(house) if dead else [])
     token = house.logout_tokens.tag(live.session_id)
     state = house.tokens(16)
     if request.method == "GET" or not await _meant(house, request, live.session_id):
         onward = await _provider_logout(house, await _record(house, live.session_id), state)
         return house.pages.confirm_logout(
-            action_url=house.own("logout"), token=token, form_targets=[] if onward is None else [onward]
+            action_url=house.own("logout"),
+            token=token,
+            form_targets=[onward] if isinstance(onward, str) else [],
+            # Single Logout goes round by every other service of the federation.
+            form_anywhere=onward is not None and bool(house.federated),
         )
     record = await _record(house, live.session_id)
     now = house.clock.now()
@@ -42,14 +50,19 @@ async def logout(house: House, request: Request, _name: str) -> Response:
     house.sessions.forget(request.cookie)
     onward = await _provider_logout(house, record, state)
     if onward is None:
-        return redirect(house.own("signed-out"), status=303, cookies=_forget(house))
-    return redirect(onward, status=303, cookies=[*_forget(house), house.logout_state.set(state)])
+        return redirect(house.own("signed-out"), status=303, cookies=forget_session(house))
+    return send_onward(house, onward, status=303, cookies=[*forget_session(house), house.logout_state.set(state)])
 
 
 async def signed_out(house: House, request: Request, _name: str) -> Response:
     """The end of a logout, ours or the provider's. Raises ``LogoutUnconfirmed`` for an answer with a foreign state."""
-    sent = values(request.cookie, house.logout_state.name)
     answered = parameters_once(request.query).get("state", "" if "state=" in request.query else None)
+    return farewell(house, request, answered)
+
+
+def farewell(house: House, request: Request, answered: str | None) -> Response:
+    """The page at the end of a logout that the provider has answered with this state, or has not answered."""
+    sent = values(request.cookie, house.logout_state.name)
     if sent and answered is not None and answered not in sent:
         raise LogoutUnconfirmed("logout_state_mismatch")
     page = house.pages.signed_out(login_url=house.own("login"))
@@ -61,7 +74,7 @@ async def _record(house: House, session_id: str) -> SessionRecord | None:
     return None if view is None else view.session
 
 
-async def _provider_logout(house: House, record: SessionRecord | None, state: str) -> str | None:
+async def _provider_logout(house: House, record: SessionRecord | None, state: str) -> Onward | None:
     """Where the provider's own session ends, or ``None``; a provider that is down must not keep anybody signed in
     here."""
     strategy = None if record is None else house.strategies.get(record.connection)
@@ -84,5 +97,6 @@ async def _meant(house: House, request: Request, session_id: str) -> bool:
     return token is not None and house.logout_tokens.tag_matches(session_id, token)
 
 
-def _forget(house: House) -> list[tuple[str, str]]:
+def forget_session(house: House) -> list[tuple[str, str]]:
+    """The headers that make the browser forget the session, the app's own cookies included."""
     return [house.sessions.cookie.clear(), house.hops.clear(), *(spec.clear() for spec in house.app_cookies)]

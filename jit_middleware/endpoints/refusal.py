@@ -6,8 +6,10 @@ import logging
 from collections.abc import Sequence
 
 from jit_middleware.endpoints.house import House
-from jit_middleware.errors import AdapterError, JITError, RequestError
+from jit_middleware.errors import AdapterError, JITError, LoginError, RequestError, StaleLogin, causes
 from jit_middleware.http.messages import Request, Response
+from jit_middleware.model import VerifiedIdentity
+from jit_middleware.sso.strategy import Strategy
 
 log = logging.getLogger("jit_middleware")
 
@@ -20,20 +22,56 @@ def refuse(house: House, request: Request, error: JITError, *, reference: str, r
     headers: list[tuple[str, str]] = list(error.headers) if isinstance(error, RequestError) else []
     if isinstance(error, AdapterError):
         headers.append(("Retry-After", "5"))
-    level = logging.ERROR if status >= 500 else logging.WARNING
-    log.log(
-        level,
-        "%s",
-        log_line(error, reference, request, client=house.client_of(request)),
-        exc_info=error.__cause__ if status >= 500 else None,
-    )
+    log_refusal(house, request, error, reference=reference)
     if not wants_page(request):
         return house.pages.json_error(
             code=error.code, message=error.public, reference=reference, status=status, headers=headers
         )
+    if isinstance(error, StaleLogin) and retry is not None:
+        return house.pages.restart(retry_url=retry, reference=reference)
     return house.pages.error(
         code=error.code, message=error.public, reference=reference, status=status, retry_url=retry, headers=headers
     )
+
+
+async def refuse_login(
+    house: House,
+    request: Request,
+    strategy: Strategy,
+    error: LoginError | AdapterError,
+    *,
+    reference: str,
+    retry: str | None,
+    identity: VerifiedIdentity | None = None,
+) -> Response:
+    """The answer to a login that failed, with its audit event.
+
+    The log comes first: when the event cannot be written, the cause of the refusal must not be lost with it.
+    """
+    answer = refuse(house, request, error, reference=reference, retry=retry)
+    event = house.audit.login_refused(
+        connection=strategy.name,
+        tenant=strategy.tenant,
+        code=error.code,
+        reason=error.reason,
+        reference=reference,
+        identity=identity,
+    )
+    try:
+        await house.ledger.transaction(lambda tx: tx.append_audit(event))
+    except AdapterError as unwritten:
+        log.error("login.refused reference=%s not in the audit trail: %s", reference, unwritten.reason)
+    return answer
+
+
+def log_refusal(house: House, request: Request, error: JITError, *, reference: str) -> None:
+    """The cause under the reference; for a failure of the outside, also what failed where, but not in its words."""
+    line = log_line(error, reference, request, client=house.client_of(request))
+    if isinstance(error, AdapterError):
+        chain = "; caused by ".join(causes(error)).encode("unicode_escape").decode("ascii")
+        log.error("%s causes=%s", line, chain)
+    else:
+        log.warning("%s", line)
 
 
 def unauthenticated(house: House, request: Request, target: str) -> Response:
@@ -43,7 +81,8 @@ def unauthenticated(house: House, request: Request, target: str) -> Response:
     if wants_page(request):
         return house.pages.error(
             code="login_required",
-            message="You need to sign in first. What you sent was not kept.",
+            message="You need to sign in first."
+            + ("" if request.method in {"GET", "HEAD"} else " What you sent was not kept."),
             reference=reference,
             status=401,
             retry_url=login_path,
@@ -70,10 +109,9 @@ def wants_page(request: Request) -> bool:
 
 
 def log_line(error: JITError, reference: str, request: Request, *, client: str) -> str:
-    """The cause on one line: printable ASCII only, cut, without query, cookies or anything else that is secret."""
-    detail = (error.detail[:_DETAIL_LIMIT]).encode("unicode_escape").decode("ascii")
-    path = request.path.encode("unicode_escape").decode("ascii")[:_DETAIL_LIMIT]
-    return (
-        f"{error.code} reason={error.reason} reference={reference} method={request.method} path={path} "
-        f"client={client} detail={detail or '-'}"
+    """The cause on one line: printable ASCII only, without query, cookies or anything else that is secret."""
+    line = (
+        f"{error.code} reason={error.reason} reference={reference} method={request.method[:20]} "
+        f"path={request.path[:_DETAIL_LIMIT]} client={client} detail={error.detail[:_DETAIL_LIMIT] or '-'}"
     )
+    return line.encode("unicode_escape").decode("ascii")

@@ -59,6 +59,28 @@ DEFAULT_IDENTITY_HEADERS: Final[tuple[str, ...]] = (
     "x-authentik-uid",
     "x-authentik-groups",
     "x-authentik-entitlements",
+    "x-forwarded-username",
+    "x-remote-username",
+    "remote-username",
+    "cf-access-authenticated-user-email",
+    "x-goog-authenticated-user-email",
+    "x-goog-authenticated-user-id",
+    "x-amzn-oidc-identity",
+    "x-amzn-oidc-data",
+    "x-ms-client-principal",
+    "x-ms-client-principal-id",
+    "x-ms-client-principal-name",
+    "x-ms-client-principal-idp",
+    "x-pomerium-claim-email",
+    "x-pomerium-claim-sub",
+    "x-vouch-user",
+    "x-vouch-idp-claims-email",
+    "tailscale-user-login",
+    "tailscale-user-name",
+    "oidc-claim-sub",
+    "oidc-claim-email",
+    "oidc-claim-preferred-username",
+    "oidc-claim-groups",
     "x-script-name",
     "x-scheme",
 )
@@ -127,11 +149,6 @@ class Scrubber:
         if ordinary.issuperset(map(_NAME_OF, headers)):
             return list(headers)
         return [pair for pair in headers if pair[0] in ordinary or pair[0].strip().lower() not in doomed]
-
-
-def join_cookies(values: Iterable[str]) -> str:
-    """One Cookie header out of several, as HTTP/2 may split it (RFC 9113 §8.2.3)."""
-    return "; ".join(filter(None, values))
 
 
 def _words(name: str) -> Sequence[str]:

@@ -101,11 +101,19 @@ def _covers(pattern: str, path: str) -> bool:
 def is_ambiguous(path: str) -> bool:
     """Whether somebody between here and the app's handler may read this decoded path as another one.
 
-    So are: no ``/`` at the start, ``//``, ``;``, a backslash, control, format and undecodable characters, what is still
+    So are: no ``/`` at the start, ``//``, ``;``, a backslash, control, format and undecodable characters (also where a
+    server has put U+FFFD for them), what is still
     percent-encoded after decoding, characters that become a separator by compatibility mapping, and segments of dots
     and blanks only.
     """
-    if not path.startswith("/") or "//" in path or ";" in path or "\\" in path or not path.isprintable():
+    if (
+        not path.startswith("/")
+        or "//" in path
+        or ";" in path
+        or "\\" in path
+        or "\ufffd" in path
+        or not path.isprintable()
+    ):
         return True
     if "%" in path and _STILL_ENCODED.search(path):
         return True

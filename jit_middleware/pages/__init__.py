@@ -1,13 +1,22 @@
 """What a browser sees of the middleware itself: a few calm pages, redirects, and JSON refusals.
 
 The rule of this room: every answer of ours leaves here, so every answer carries the same headers. It is never cached,
-never framed, never sniffed, runs no script and loads nothing. Text comes from the caller and is escaped; why something
-was refused is never among it, only a stable code, one sentence and a reference to look up in the log.
+never framed, never sniffed, and loads nothing; the one page that runs a script posts a form that a click posts as well.
+Text comes from the caller and is escaped; why something was refused is never among it, only a stable code, one sentence
+and a reference to look up in the log.
 """
 
 from __future__ import annotations
 
 from jit_middleware.pages.answers import json_error, redirect, security_headers
-from jit_middleware.pages.pages import LOGOUT_TOKEN_FIELD, Pages
+from jit_middleware.pages.pages import CONFIRMATION_FIELD, LOGOUT_TOKEN_FIELD, SUBMIT_FORM, Pages
 
-__all__ = ["LOGOUT_TOKEN_FIELD", "Pages", "json_error", "redirect", "security_headers"]
+__all__ = [
+    "CONFIRMATION_FIELD",
+    "LOGOUT_TOKEN_FIELD",
+    "SUBMIT_FORM",
+    "Pages",
+    "json_error",
+    "redirect",
+    "security_headers",
+]

@@ -20,18 +20,28 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _URL_SAFE: Final = "%!#$&'()*+,-./:;=?@[]^_`{|}~"
 
 
-def security_headers(*, style_hash: str | None = None, form_targets: Sequence[str] = ()) -> list[Header]:
+def security_headers(
+    *,
+    style_hash: str | None = None,
+    form_targets: Sequence[str] = (),
+    form_anywhere: bool = False,
+    own_script: bool = False,
+) -> list[Header]:
     """The headers every answer of ours carries.
 
     ``style_hash`` is the one inline style the page may apply (``sha256-…``). ``form_targets`` are URLs whose origins a
     form may end at besides our own: Chromium applies ``form-action`` to the redirects that follow a POST, so a page
-    whose form leads on to the identity provider must name it.
+    whose form leads on to the identity provider must name it. ``form_anywhere`` lets it end at any https origin, where
+    the provider itself sends the browser on to others that nobody can list. ``own_script`` allows our own scripts.
     Raises ``ValueError`` for a target that is no http(s) URL.
     """
     policy = ["default-src 'none'"]
     if style_hash is not None:
         policy.append(f"style-src '{style_hash}'")
-    policy.append(" ".join(["form-action 'self'", *dict.fromkeys(_origin(target) for target in form_targets)]))
+    if own_script:
+        policy.append("script-src 'self'")
+    targets = [*(["https:"] if form_anywhere else []), *dict.fromkeys(_origin(target) for target in form_targets)]
+    policy.append(" ".join(["form-action 'self'", *targets]))
     policy += ["base-uri 'none'", "frame-ancestors 'none'"]
     return [
         ("Cache-Control", "no-store"),

@@ -6,24 +6,42 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, quote, urlsplit
-
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, TemplateError
-from markupsafe import Markup
 
 from jit_middleware.errors import ConfigurationError, Fault
 from jit_middleware.http.messages import Response
 from jit_middleware.pages import answers
 from jit_middleware.pages.answers import Header, checked_headers, security_headers
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
 LOGOUT_TOKEN_FIELD: Final = "token"  # noqa: S105 - a field name
 """The form field in which the confirmation of a logout sends its token back."""
+
+CONFIRMATION_FIELD: Final = "jit_confirmation"
+"""The form field in which the confirmation of a login that began elsewhere sends its proof back."""
+
+SUBMIT_FORM: Final = b"document.forms[0].submit();\n"
+"""The script of the page that posts a form."""
 
 _STYLE: Final = "style.css"
 _PRINTABLE_URL: Final = re.compile(r"[^\x00-\x20\x7f]+")
 _HEADINGS: Final = {403: "You were not let in", 404: "Nothing is here", 503: "Not available right now"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What every page is made with: the templates, the style sheet, and the hash that allows it."""
+
+    templates: Environment
+    style: Markup
+    style_hash: str
 
 
 class Pages:
@@ -31,7 +49,8 @@ class Pages:
 
     ``templates`` names a directory whose files replace ours of the same name (``layout.html``, ``error.html``, …,
     ``style.css``); what it does not hold is ours. All are tried once here, so a template that cannot be rendered is a
-    ``ConfigurationError`` at the start and not a blank page later. ``prefix_url`` is the path of our own endpoints.
+    ``ConfigurationError`` at the start and not a blank page later. Without it the template engine is loaded with the
+    first page. ``prefix_url`` is the path of our own endpoints.
 
     The style is one inline sheet taken from ``style.css`` and allowed by its hash alone; a replaced page that brings
     styles, scripts or images of its own will see the browser refuse them.
@@ -40,19 +59,8 @@ class Pages:
     json_error = staticmethod(answers.json_error)
 
     def __init__(self, *, app_name: str, prefix_url: str, templates: str | None = None) -> None:
-        shipped = PackageLoader("jit_middleware.pages", "templates")
-        loader = ChoiceLoader([FileSystemLoader(templates), shipped]) if templates is not None else shipped
-        self._templates = Environment(
-            loader=loader,
-            autoescape=True,
-            undefined=StrictUndefined,
-            auto_reload=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        style = self._read_style() if templates is None else self._read_own_style(templates)
-        self._style_hash = "sha256-" + base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
-        self._always: dict[str, object] = {"app_name": app_name, "prefix_url": prefix_url, "style": Markup(style)}  # noqa: S704
+        self._directory = templates
+        self._always: dict[str, object] = {"app_name": app_name, "prefix_url": prefix_url}
         if templates is not None:
             self._try_all(templates)
 
@@ -105,16 +113,56 @@ class Pages:
         """Say that the session here has ended, and offer to sign in again."""
         return self._page("signed_out.html", 200, login_url=_link(login_url))
 
-    def confirm_logout(self, *, action_url: str, token: str, form_targets: Sequence[str]) -> Response:
+    def post(self, *, url: str, fields: Sequence[tuple[str, str]], cookies: Sequence[Header] = ()) -> Response:
+        """Take the browser on to ``url`` with a form: by a script of ours at once, or by a click without scripts.
+
+        The receiver may send the browser on to any https origin, as a form page's policy would otherwise forbid.
+        """
+        return self._page(
+            "post.html",
+            200,
+            headers=cookies,
+            form_targets=[url],
+            form_anywhere=True,
+            own_script=True,
+            action_url=_link(url),
+            fields=fields,
+        )
+
+    def confirm_login(
+        self,
+        *,
+        action_url: str,
+        person: str,
+        provider: str,
+        fields: Sequence[tuple[str, str]],
+        cookies: Sequence[Header] = (),
+    ) -> Response:
+        """Ask before signing in as ``person``, whom ``provider`` sent without being asked."""
+        return self._page(
+            "confirm_login.html",
+            200,
+            headers=cookies,
+            action_url=_link(action_url),
+            person=person,
+            provider=provider,
+            fields=fields,
+        )
+
+    def confirm_logout(
+        self, *, action_url: str, token: str, form_targets: Sequence[str], form_anywhere: bool = False
+    ) -> Response:
         """Ask before signing out, since a link from anywhere can lead here.
 
         The form posts ``token`` in the field :data:`LOGOUT_TOKEN_FIELD`. ``form_targets`` are the URLs the answer to
-        that POST may redirect to, such as the provider's ``end_session_endpoint``.
+        that POST may redirect to, such as the provider's ``end_session_endpoint``; ``form_anywhere`` allows every https
+        origin.
         """
         return self._page(
             "confirm_logout.html",
             200,
             form_targets=form_targets,
+            form_anywhere=form_anywhere,
             action_url=_link(action_url),
             token=token,
             token_field=LOGOUT_TOKEN_FIELD,
@@ -127,42 +175,58 @@ class Pages:
         *,
         headers: Sequence[Header] = (),
         form_targets: Sequence[str] = (),
+        form_anywhere: bool = False,
+        own_script: bool = False,
         **values: object,
     ) -> Response:
-        text = self._templates.get_template(template).render({**self._always, **values})
+        look = self._look
+        text = look.templates.get_template(template).render({**self._always, "style": look.style, **values})
         head = [
             ("Content-Type", "text/html; charset=utf-8"),
-            *security_headers(style_hash=self._style_hash, form_targets=form_targets),
+            *security_headers(
+                style_hash=look.style_hash,
+                form_targets=form_targets,
+                form_anywhere=form_anywhere,
+                own_script=own_script,
+            ),
             *checked_headers(headers),
         ]
         # A lone surrogate, from bytes of a client that are no UTF-8, becomes "?" and never a failed page.
         return Response(status, head, text.encode("utf-8", "replace"))
 
-    def _read_style(self) -> str:
-        loader = self._templates.loader
-        assert loader is not None
-        text, _, _ = loader.get_source(self._templates, _STYLE)
-        # HTML §13.2.3.5: the browser hashes the sheet with its newlines normalized.
-        return text.replace("\r\n", "\n").replace("\r", "\n")
+    @cached_property
+    def _look(self) -> _Look:
+        from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined
+        from markupsafe import Markup
 
-    def _read_own_style(self, directory: str) -> str:
-        if not Path(directory).is_dir():
-            raise _fault(directory, "is not a directory.", "name an existing directory, or leave the setting out.")
-        try:
-            style = self._read_style()
-        except UnicodeDecodeError:
-            raise _fault(f"{directory}/{_STYLE}", "is not UTF-8.", "save it as UTF-8.") from None
-        if "</style" in style.lower() or "<!--" in style:
-            raise _fault(f"{directory}/{_STYLE}", "holds markup.", "keep to CSS.")
-        return style
+        directory = self._directory
+        shipped = PackageLoader("jit_middleware.pages", "templates")
+        templates = Environment(
+            loader=shipped if directory is None else ChoiceLoader([FileSystemLoader(directory), shipped]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        style = _read_style(templates) if directory is None else _read_own_style(templates, directory)
+        style_hash = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
+        return _Look(templates, Markup(style), "sha256-" + style_hash)  # noqa: S704
 
     def _try_all(self, directory: str) -> None:
+        from jinja2 import TemplateError
+
+        _ = self._look  # what is wrong with the directory or its sheet, before what is wrong with a page
         specimens: dict[str, Callable[[], Response]] = {
             "chooser.html": lambda: self.chooser([("A", "/a"), ("B", "/b")], next="/"),
             "error.html": lambda: self.error(code="c", message="m", reference="r", status=403, retry_url="/"),
             "loop.html": lambda: self.loop(reference="r", retry_url="/"),
             "restart.html": lambda: self.restart(reference="r", retry_url="/"),
             "signed_out.html": lambda: self.signed_out(login_url="/"),
+            "post.html": lambda: self.post(url="https://idp.example/sso", fields=[("a", "b")]),
+            "confirm_login.html": lambda: self.confirm_login(
+                action_url="/", person="p", provider="q", fields=[("a", "b")]
+            ),
             "confirm_logout.html": lambda: self.confirm_logout(action_url="/", token="", form_targets=()),
         }
         for name, render in specimens.items():
@@ -171,6 +235,26 @@ class Pages:
             except (TemplateError, UnicodeDecodeError, TypeError, ValueError) as error:
                 problem = f"does not render: {type(error).__name__}: {error}."
                 raise _fault(f"{directory}/{name}", problem, "correct it, or remove it to use ours.") from error
+
+
+def _read_style(templates: Environment) -> str:
+    loader = templates.loader
+    assert loader is not None
+    text, _, _ = loader.get_source(templates, _STYLE)
+    # HTML §13.2.3.5: the browser hashes the sheet with its newlines normalized.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_own_style(templates: Environment, directory: str) -> str:
+    if not Path(directory).is_dir():
+        raise _fault(directory, "is not a directory.", "name an existing directory, or leave the setting out.")
+    try:
+        style = _read_style(templates)
+    except UnicodeDecodeError:
+        raise _fault(f"{directory}/{_STYLE}", "is not UTF-8.", "save it as UTF-8.") from None
+    if "</style" in style.lower() or "<!--" in style:
+        raise _fault(f"{directory}/{_STYLE}", "holds markup.", "keep to CSS.")
+    return style
 
 
 def _fault(subject: str, problem: str, fix: str) -> ConfigurationError:

@@ -9,11 +9,16 @@ from jit_middleware.settings import ProvisioningSettings
 
 
 def check_gates(settings: ProvisioningSettings, mapped: MappedClaims) -> None:
-    """Raises ``NotProvisioned`` with ``domain_not_allowed`` or ``group_required``.
+    """Raises ``NotProvisioned`` with ``domain_not_allowed``, ``email_not_vouched`` or ``group_required``.
 
-    Domains are compared whole (a suffix would let ``evilexample.com`` in); one of the required groups is enough.
+    Domains are compared whole (a suffix would let ``evilexample.com`` in), and an address that nobody vouches for
+    proves no domain; one of the required groups is enough.
     """
-    if settings.allowed_domains and (mapped.email is None or domain_of(mapped.email) not in settings.allowed_domains):
-        raise NotProvisioned("domain_not_allowed", "the e-mail domain is not among JIT_ALLOWED_DOMAINS")
+    if settings.allowed_domains:
+        if mapped.email is None or domain_of(mapped.email) not in settings.allowed_domains:
+            raise NotProvisioned("domain_not_allowed", "the e-mail domain is not among JIT_ALLOWED_DOMAINS")
+        if not mapped.email_verified:
+            detail = "the provider does not say email_verified, and the domain is not among JIT_OIDC_VERIFIED_DOMAINS"
+            raise NotProvisioned("email_not_vouched", detail)
     if settings.required_groups and not set(settings.required_groups).intersection(mapped.groups or ()):
         raise NotProvisioned("group_required", "none of JIT_REQUIRED_GROUPS is among the groups")

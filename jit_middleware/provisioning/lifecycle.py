@@ -5,11 +5,12 @@ Every way in or out of access is one call of :func:`change_status`, which also e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from jit_middleware.model import AuditEvent, Status
+from jit_middleware.audit import session_ended
+from jit_middleware.model import AuditEvent, SessionRecord, Status
 from jit_middleware.ports import Transaction
 
 TRANSITIONS: Final[Mapping[Status, frozenset[Status]]] = MappingProxyType(
@@ -38,9 +39,9 @@ async def change_status(tx: Transaction, user_id: str, to: Status, *, actor: str
     if account is None or to not in TRANSITIONS[account.status]:
         return False
     await tx.set_status(user_id, to)
-    ended = 0
-    if to is not Status.ACTIVE:
-        ended = len(await tx.end_sessions(at, user_id=user_id))
+    ended: Sequence[SessionRecord] = () if to is Status.ACTIVE else await tx.end_sessions(at, user_id=user_id)
+    for number, session in enumerate(ended):
+        await tx.append_audit(session_ended(session, id=f"{event_id}-{number}", at=at, cause=f"user_{to.value}"))
     await tx.append_audit(
         AuditEvent(
             id=event_id,
@@ -48,7 +49,7 @@ async def change_status(tx: Transaction, user_id: str, to: Status, *, actor: str
             at=at,
             tenant=account.tenant,
             user_id=user_id,
-            data={"actor": actor, "from": account.status.value, "sessions_ended": ended},
+            data={"actor": actor, "from": account.status.value, "sessions_ended": len(ended)},
         )
     )
     return True

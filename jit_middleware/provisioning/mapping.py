@@ -12,11 +12,12 @@ from typing import Protocol, cast
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions, signature
 
 from jit_middleware.errors import NotProvisioned
 from jit_middleware.model import JSON, NO_CLAIMS, Claims, VerifiedIdentity
 from jit_middleware.provisioning.standard import well_formed
-from jit_middleware.provisioning.text import is_unambiguous, plain_email, plain_username, shown_text
+from jit_middleware.provisioning.text import domain_of, is_unambiguous, plain_email, plain_username, shown_text
 from jit_middleware.settings import ClaimMapping
 
 MOST_GROUPS = 2_000
@@ -32,7 +33,12 @@ class Expression(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MappedClaims:
-    """What the mapping made of the claims. ``groups`` is ``None`` when the claim is absent or is no list of names."""
+    """What the mapping made of the claims. ``groups`` is ``None`` when the claim is absent or is no list of names.
+
+    ``email_verified`` means that somebody vouches for the address: the provider by saying ``true``, or the operator,
+    who has named its domain as this connection's (``verified_domains``) while the provider says nothing. A ``false`` of
+    the provider stands.
+    """
 
     username: str
     email: str | None
@@ -45,7 +51,8 @@ class MappedClaims:
 class ClaimMapper:
     """One connection's mapping, compiled once."""
 
-    def __init__(self, mapping: ClaimMapping) -> None:
+    def __init__(self, mapping: ClaimMapping, verified_domains: tuple[str, ...] = ()) -> None:
+        self._verified_domains = frozenset(verified_domains)
         self._username = compiled(mapping.username)
         self._email = compiled(mapping.email)
         self._display_name = compiled(mapping.display_name)
@@ -66,8 +73,7 @@ class ClaimMapper:
         return MappedClaims(
             username=plain,
             email=address,
-            # The provider's word covers the address it names, not another one that the mapping picked.
-            email_verified=identity.email_verified is True and email is not None and email == identity.email,
+            email_verified=address is not None and self._is_vouched(address, email == identity.email, identity),
             display_name=shown_text(name) if isinstance(name, str) else None,
             groups=group_names(self._groups(claims)),
             attributes={
@@ -77,6 +83,12 @@ class ClaimMapper:
             },
         )
 
+    def _is_vouched(self, address: str, is_the_providers: bool, identity: VerifiedIdentity) -> bool:
+        # The provider's word covers the address it names, not another one that the mapping picked.
+        if is_the_providers and identity.email_verified is not None:
+            return identity.email_verified
+        return domain_of(address) in self._verified_domains
+
 
 def compiled(source: str) -> Expression:
     """The expression, or one that always answers ``None`` for an empty source.
@@ -85,15 +97,32 @@ def compiled(source: str) -> Expression:
     """
     if not source:
         return lambda _claims: None
-    search = cast("Callable[[object], JSON]", jmespath.compile(source).search)
+    parsed = jmespath.compile(source)
+    if parsed.parsed["type"] == "field":
+        name: str = parsed.parsed["value"]
+        return lambda claims: claims.get(name)  # most are the mere name of a claim
+    search = cast("Callable[[object, jmespath.Options], JSON]", parsed.search)
+    options = jmespath.Options(custom_functions=_Functions())
 
     def expression(claims: Claims) -> JSON:
         try:
-            return search(claims)
+            return search(claims, options)
         except (JMESPathError, RecursionError):
             return None
 
     return expression
+
+
+class _Functions(Functions):  # type: ignore[misc]
+    """JMESPath's own functions, but ``contains`` looks for an element of a list and never for a part of a text.
+
+    ``contains(groups, 'admin')`` is how rules are written, and a provider that sends one text instead of a list, such
+    as ``not-admin,guest``, must not fire it.
+    """
+
+    @signature({"types": ["array", "string", "null"]}, {"types": []})  # type: ignore[untyped-decorator]
+    def _func_contains(self, subject: JSON, search: JSON) -> bool:
+        return isinstance(subject, list) and search in subject
 
 
 def group_names(value: JSON) -> tuple[str, ...] | None:
@@ -130,5 +159,5 @@ def _small(value: JSON, depth: int = 4) -> JSON:
     if depth == 0 or len(value) > 100:
         return None
     if isinstance(value, Mapping):
-        return {key: _small(inner, depth - 1) for key, inner in value.items()}
+        return {name: _small(inner, depth - 1) for key, inner in value.items() if (name := shown_text(key)) is not None}
     return [_small(inner, depth - 1) for inner in value]

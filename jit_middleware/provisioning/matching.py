@@ -21,7 +21,8 @@ async def find_candidate(
     responsible for its domain, and one active account of this tenant has it. The caller checks that the account has no
     identity yet, in the transaction that links it.
     """
-    if mapped.email is None or not mapped.email_verified or domain_of(mapped.email) not in verified_domains:
+    proven = identity.email_verified is True and mapped.email_verified
+    if mapped.email is None or not proven or domain_of(mapped.email) not in verified_domains:
         return None
     candidates = [user for user in await users.find(email=mapped.email) if user.tenant == identity.tenant]
     if len(candidates) != 1 or candidates[0].status is not Status.ACTIVE:

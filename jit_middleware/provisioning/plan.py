@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 
+from jit_middleware.audit import identity_key
 from jit_middleware.errors import NotProvisioned
 from jit_middleware.model import UNSET, Account, Grant, Profile, ProfileChanges, Status, User, VerifiedIdentity
 from jit_middleware.provisioning.birthright import SOURCE, Birthright, owned_changes
@@ -97,7 +97,7 @@ def new_profile(
 ) -> Profile:
     """The user to create for an identity seen for the first time."""
     return Profile(
-        provisioning_key=provisioning_key(identity),
+        provisioning_key=identity_key(identity),
         username=mapped.username,
         email=mapped.email,
         email_verified=mapped.email_verified,
@@ -107,9 +107,3 @@ def new_profile(
         tenant=identity.tenant,
         status=settings.initial_status,
     )
-
-
-def provisioning_key(identity: VerifiedIdentity) -> str:
-    """Stable for one identity, and different for any other: SHA-256 over the length-prefixed parts, in hex."""
-    parts = [part.encode() for part in (identity.tenant, identity.connection, identity.issuer, identity.subject)]
-    return sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).hexdigest()

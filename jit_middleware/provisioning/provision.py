@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from jit_middleware.audit import AuditTrail
+from jit_middleware.audit import AuditTrail, identity_key
 from jit_middleware.errors import Conflict, NotProvisioned
 from jit_middleware.model import Account, Grant, IdentityLink, Status, User, VerifiedIdentity
 from jit_middleware.ports import Clock, Ledger, Transaction, Users
@@ -32,8 +32,8 @@ from jit_middleware.provisioning.plan import (
     plan_adopted,
     plan_created,
     plan_returning,
-    provisioning_key,
 )
+from jit_middleware.provisioning.text import domain_of, plain_email
 from jit_middleware.settings import ProvisioningSettings
 
 T = TypeVar("T")
@@ -119,7 +119,7 @@ class Provisioner:
         candidate = await self._candidate(users, login)
         adopted = await self._may_enter(tx, login, candidate)
         if adopted is None:
-            await self._check_name(users, login)
+            self._check_name(login)
         user = adopted or await users.create(new_profile(self._settings, self._birthright, identity, login.mapped))
         plan = self._plan_arriving(login, user, await _grants_of(tx, adopted), adopted=adopted is not None)
         link = self._link(identity, user.id)
@@ -135,24 +135,22 @@ class Provisioner:
             lambda tx: tx.find_link(identity.connection, identity.issuer, identity.subject)
         )
         if found is not None and found[0].user_id is not None:
-            return await self._returning_outside(users, login, found[0], found[1], found[0].user_id, finish)
+            return await self._returning_outside(users, login, found[1], found[0].user_id, finish)
 
         candidate = await self._candidate(users, login)
         link, adopted, held = await self._ledger.transaction(lambda tx: self._open_intent(tx, login, candidate))
         if link.user_id is not None:  # another login of the same person was quicker
             return await self._outside(users, login, finish)
         if adopted is None:
-            await self._check_name(users, login)
+            self._check_name(login)
         user = adopted or await users.create(new_profile(self._settings, self._birthright, identity, login.mapped))
         plan = self._plan_arriving(login, user, held, adopted=adopted is not None)
         user = await _write_user(users, user, plan)
 
         async def settle(tx: Transaction) -> T:
             if await tx.settle_link(link, user.id):
-                arrival = await self._arrived(tx, login, link, user, plan, adopted=adopted is not None)
-            else:
-                arrival = Arrival(user, created=False, first_login=False, grants=plan.grants)
-            return await finish(tx, arrival)
+                return await finish(tx, await self._arrived(tx, login, link, user, plan, adopted=adopted is not None))
+            return await finish(tx, await self._again(tx, login, user))  # another login of this person was quicker
 
         return await self._ledger.transaction(settle)
 
@@ -160,18 +158,29 @@ class Provisioner:
         self,
         users: Users,
         login: _Login,
-        link: IdentityLink,
         record: Account | None,
         user_id: str,
         finish: Finish[T],
     ) -> T:
-        account, user, plan = self._plan_returning(login, record, await users.get(user_id))
+        _, user, plan = self._plan_returning(login, record, await users.get(user_id))
         written = await _write_user(users, user, plan)
 
         async def work(tx: Transaction) -> T:
-            return await finish(tx, await self._returned(tx, link, account, written, plan))
+            return await finish(tx, await self._again(tx, login, written))
 
         return await self._ledger.transaction(work)
+
+    async def _again(self, tx: Transaction, login: _Login, user: User) -> Arrival:
+        """The login of a linked identity, judged by what the ledger says in this very transaction.
+
+        While the outside store was asked, the account may have been suspended, revived or deleted.
+        """
+        identity = login.identity
+        found = await tx.find_link(identity.connection, identity.issuer, identity.subject)
+        if found is None:
+            raise NotProvisioned("account_missing", "the identity was unlinked while the user store was asked")
+        account, _, plan = self._plan_returning(login, found[1], user)
+        return await self._returned(tx, found[0], account, user, plan)
 
     async def _open_intent(
         self, tx: Transaction, login: _Login, candidate: User | None
@@ -220,7 +229,8 @@ class Provisioner:
             await tx.add_account(Account(user.id, identity.tenant, user.status))
             await tx.change_grants(user.id, add=plan.add, remove=plan.remove)
             # Whoever was logged in before the proof was given need not be the one who gave it.
-            await tx.end_sessions(self._clock.now(), user_id=user.id)
+            for ended in await tx.end_sessions(self._clock.now(), user_id=user.id):
+                await tx.append_audit(self._audit.session_ended(ended, cause="linked", reference=login.reference))
             event = self._audit.identity_linked(identity, user.id, proof="verified_email", reference=login.reference)
         else:
             await tx.add_account(Account(user.id, identity.tenant, user.status, plan.grants))
@@ -249,18 +259,23 @@ class Provisioner:
             raise NotProvisioned("creation_off", f"JIT_PROVISIONING is {self._settings.mode}")
         return None
 
-    async def _check_name(self, users: Users, login: _Login) -> None:
-        """A username in the form of an address must not be somebody else's: apps send mail to it, or log in by it."""
-        name = login.mapped.username
-        if "@" in name and name != login.mapped.email and await users.find(email=name):
-            raise NotProvisioned("username_is_anothers_email", "the username is the e-mail address of another user")
+    def _check_name(self, login: _Login) -> None:
+        """A new username in the form of an address must be a vouched one: apps send mail to it, or log in by it."""
+        mapped = login.mapped
+        if "@" not in mapped.username or (mapped.email_verified and mapped.username == mapped.email):
+            return
+        address = plain_email(mapped.username)
+        domains = self._verified_domains.get(login.identity.connection, ())
+        if address is None or domain_of(address) not in domains:
+            detail = "the username is an address nobody vouches for: see JIT_OIDC_VERIFIED_DOMAINS, JIT_CLAIMS_USERNAME"
+            raise NotProvisioned("username_not_vouched", detail)
 
     def _link(self, identity: VerifiedIdentity, user_id: str | None) -> IdentityLink:
         return IdentityLink(
             connection=identity.connection,
             issuer=identity.issuer,
             subject=identity.subject,
-            provisioning_key=provisioning_key(identity),
+            provisioning_key=identity_key(identity),
             user_id=user_id,
             tenant=identity.tenant,
         )

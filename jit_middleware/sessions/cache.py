@@ -1,25 +1,26 @@
 """Cookies this process has already verified: the whole cost of an authenticated request.
 
 Plain dicts, bounded, without a lock: each operation on them is one atomic step. A session is found by the whole Cookie
-header that came last, which a browser rarely changes, or else by the value of our own cookie in it. An entry answers
-until its ``deadline`` on the monotonic clock; dropping an entry moves its deadline into the past first, so that nobody
-who still holds it is let in by it.
+header that came last, which a browser rarely changes, or else by the value of our own cookie in it. Whole headers are
+long, so fewer of them are remembered than sessions. An entry answers until its ``deadline`` on the monotonic clock;
+dropping an entry moves its deadline into the past first, so that nobody who still holds it is let in by it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from jit_middleware.http.messages import Admission, PassThrough
 
 _LONGEST_HEADER = 1_024
+_MOST_HEADERS = 4_096
 
 
 class CachedSession:
-    """A verified cookie and what follows from it. ``passed`` is the last pass-through made, reused while it fits."""
+    """A verified cookie and what follows from it. ``header`` is the whole Cookie header it is remembered under."""
 
-    __slots__ = ("admission", "deadline", "header", "passed", "session_id", "user_id")
+    __slots__ = ("admission", "deadline", "header", "session_id", "user_id")
 
     def __init__(self, admission: Admission, session_id: str, user_id: str, deadline: float) -> None:
         self.admission = admission
@@ -27,14 +28,10 @@ class CachedSession:
         self.user_id = user_id
         self.deadline = deadline
         self.header = ""
-        self.passed = PassThrough(admission, "")
 
     def pass_with(self, cookie: str) -> PassThrough:
         """The pass-through with this rest of the Cookie header."""
-        passed = self.passed
-        if passed.cookie != cookie:
-            passed = self.passed = PassThrough(self.admission, cookie)
-        return passed
+        return PassThrough(self.admission, cookie)
 
 
 class SessionCache:
@@ -43,7 +40,7 @@ class SessionCache:
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._by_cookie: dict[str, CachedSession] = {}
-        self._by_header: dict[str, CachedSession] = {}
+        self._by_header: dict[str, tuple[CachedSession, PassThrough]] = {}
         self.get = self._by_cookie.get
         self.get_by_header = self._by_header.get
 
@@ -58,26 +55,24 @@ class SessionCache:
         self.drop(cookie)
         self._by_cookie[cookie] = entry
 
-    def put_header(self, header: str, entry: CachedSession, rest: str) -> None:
-        """Find the entry by this whole header too, in place of the one it came with before."""
+    def put_header(self, header: str, entry: CachedSession, passed: PassThrough) -> None:
+        """Find the entry and this pass-through by the whole header too, in place of the one it came with before."""
         if len(header) > _LONGEST_HEADER:
             return
-        if len(self._by_header) >= self._limit:
+        if len(self._by_header) >= _MOST_HEADERS:
             self._by_header.clear()
         self._by_header.pop(entry.header, None)
-        entry.pass_with(rest)
         entry.header = header
-        self._by_header[header] = entry
+        self._by_header[header] = entry, passed
 
     def drop(self, cookie: str) -> None:
         """Forget the entry under this cookie."""
         self._drop((cookie,))
 
-    def drop_session(self, session_id: str) -> None:
-        self._drop([cookie for cookie, entry in list(self._by_cookie.items()) if entry.session_id == session_id])
-
-    def drop_user(self, user_id: str) -> None:
-        self._drop([cookie for cookie, entry in list(self._by_cookie.items()) if entry.user_id == user_id])
+    def drop_all_of(self, *, sessions: Set[str], users: Set[str]) -> None:
+        """Forget these sessions and every session of these users, in one pass however many they are."""
+        kept = list(self._by_cookie.items())
+        self._drop([cookie for cookie, entry in kept if entry.session_id in sessions or entry.user_id in users])
 
     def clear(self) -> None:
         self._drop(list(self._by_cookie))

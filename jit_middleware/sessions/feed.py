@@ -69,13 +69,9 @@ class RevocationFeed:
     def _apply(self, page: FeedPage) -> None:
         # The position first: whoever loads a session meanwhile either sees it moved, or has its entry dropped below.
         self.position = page.position
-        if not page.complete:
+        if not page.complete or any(entry.kind not in {"session", "user"} for entry in page.entries):
             self._cache.clear()
-        for entry in page.entries:
-            match entry.kind:
-                case "session":
-                    self._cache.drop_session(entry.key)
-                case "user":
-                    self._cache.drop_user(entry.key)
-                case _:
-                    self._cache.clear()
+        elif page.entries:
+            sessions = {entry.key for entry in page.entries if entry.kind == "session"}
+            users = {entry.key for entry in page.entries if entry.kind == "user"}
+            self._cache.drop_all_of(sessions=sessions, users=users)

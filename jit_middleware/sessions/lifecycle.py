@@ -6,9 +6,12 @@ idle nor the absolute limit has passed. Its id is new at every login.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
+from jit_middleware.errors import StoreUnavailable
 from jit_middleware.http.cookies import split, values
 from jit_middleware.http.messages import Admission, PassThrough
 from jit_middleware.keyring import Envelope
@@ -19,7 +22,11 @@ from jit_middleware.sessions.cookie import SessionCookie
 from jit_middleware.sessions.feed import RevocationFeed
 from jit_middleware.settings import SessionSettings
 
+log = logging.getLogger("jit_middleware.sessions")
+
 _TOUCHES_PER_IDLE_LIMIT = 10
+_TRY_AGAIN = 10
+_MOST_COOKIES = 4
 
 
 class Sessions:
@@ -35,6 +42,7 @@ class Sessions:
         feed: RevocationFeed,
         ledger: Ledger,
         users: Users | None,
+        users_keep_roles: bool,
         connections: frozenset[str],
         inject: Callable[[User, Session], Admission],
         hints: Envelope,
@@ -49,6 +57,7 @@ class Sessions:
         self._feed = feed
         self._ledger = ledger
         self._users = users
+        self._users_keep_roles = users_keep_roles
         self._connections = connections
         self._inject = inject
         self._hints = hints
@@ -68,16 +77,16 @@ class Sessions:
         def admit(path: str, cookie: str) -> PassThrough | None:
             if path.startswith(own_path):
                 return None
-            entry = get_by_header(cookie)
-            if entry is None:
+            known = get_by_header(cookie)
+            if known is None:
                 value, rest = split(cookie, name, own)
                 entry = None if value is None else cache.get(value)
                 if entry is None:
                     return None
-                cache.put_header(cookie, entry, rest)
                 passed = entry.pass_with(rest)
+                cache.put_header(cookie, entry, passed)
             else:
-                passed = entry.passed
+                entry, passed = known
             now = monotonic()
             return passed if now < entry.deadline and now < feed.fresh_until else None
 
@@ -90,7 +99,8 @@ class Sessions:
 
         Every cookie of our name is tried: a planted one beside the real one must not lock anybody out.
         """
-        for value in values(cookie, self._name)[:4]:
+        only, _ = split(cookie, self._name, self._own_cookies)
+        for value in values(cookie, self._name)[:_MOST_COOKIES] if only is None else (only,):
             session_id = self.cookie.read(value, self._clock.now())
             if session_id is None:
                 continue
@@ -101,6 +111,12 @@ class Sessions:
             if entry is not None:
                 return entry
         return None
+
+    def ids_in(self, cookie: str) -> tuple[str, ...]:
+        """The session ids of the cookies that we have signed, live or not."""
+        now = self._clock.now()
+        read = (self.cookie.read(value, now) for value in values(cookie, self._name)[:_MOST_COOKIES])
+        return tuple(session_id for session_id in read if session_id is not None)
 
     def rest_of(self, cookie: str) -> str:
         """The Cookie header without our own cookies: what the app sees."""
@@ -116,17 +132,32 @@ class Sessions:
             return None
         record = view.session
         step = max(1, self._settings.idle // _TOUCHES_PER_IDLE_LIMIT)
-        last_seen = record.last_seen_at
-        if now - last_seen >= step:
-            await self._ledger.touch_session(session_id, now)
-            last_seen = now
-        lasts = min(record.expires_at - now, last_seen + step - now)
-        entry = CachedSession(self._inject(user, public_session(record)), session_id, record.user_id, measured + lasts)
+        if now - record.last_seen_at >= step:
+            lasts = step if await self._touch(session_id, now) else _TRY_AGAIN
+        else:
+            lasts = record.last_seen_at + step - now
+        lasts = min(lasts, record.expires_at - now)
+        if self._users is not None:
+            # The app changes its own users without telling us.
+            lasts = min(lasts, self._settings.users_max_staleness)
+        # One text where there are two equal ones: thousands of these are kept.
+        owner = user.id if user.id == record.user_id else record.user_id
+        admission = self._inject(user, public_session(record, owner))
+        entry = CachedSession(admission, record.id, owner, measured + lasts)
         self._cache.put(value, entry)
         if self._feed.position != position:
             # A change was read while we loaded, and may name this session: served this once, looked up again next time.
             self._cache.drop(value)
         return entry
+
+    async def _touch(self, session_id: str, now: int) -> bool:
+        try:
+            await self._ledger.touch_session(session_id, now)
+        except StoreUnavailable as error:
+            # A database that can be read but not written ends no session that is alive.
+            log.warning("activity of a session not recorded: %s", error)
+            return False
+        return True
 
     async def _served_user(self, view: SessionView, now: int) -> User | None:
         record, account = view.session, view.account
@@ -137,7 +168,12 @@ class Sessions:
         if self._users is None:
             return account.user
         user = await self._users.get(record.user_id)
-        return user if user is not None and user.status is Status.ACTIVE else None
+        if user is None or user.status is not Status.ACTIVE:
+            return None
+        if self._users_keep_roles:
+            return user
+        held = {grant.role for grant in account.grants}
+        return replace(user, roles=tuple(sorted(held.union(user.roles))))
 
     # --- begin and end ------------------------------------------------------------------------------------------
 
@@ -175,11 +211,11 @@ class Sessions:
             self._cache.drop(value)
 
 
-def public_session(record: SessionRecord) -> Session:
+def public_session(record: SessionRecord, owner: str) -> Session:
     """The session as the app sees it."""
     return Session(
         id=record.id,
-        user_id=record.user_id,
+        user_id=owner,
         connection=record.connection,
         authenticated_at=datetime.fromtimestamp(record.authenticated_at, UTC),
         expires_at=datetime.fromtimestamp(record.expires_at, UTC),

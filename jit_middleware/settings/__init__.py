@@ -7,6 +7,7 @@ all faults are listed together; a secret is in no ``repr`` and in no fault.
 from __future__ import annotations
 
 from jit_middleware.settings.connections import ClaimMapping, OIDCConnection
+from jit_middleware.settings.saml import SAMLConnection
 from jit_middleware.settings.sections import InjectSettings, ProvisioningSettings, RoleRule, SessionSettings
 from jit_middleware.settings.settings import Settings
 from jit_middleware.settings.url import PublicURL
@@ -18,6 +19,7 @@ __all__ = [
     "ProvisioningSettings",
     "PublicURL",
     "RoleRule",
+    "SAMLConnection",
     "SessionSettings",
     "Settings",
 ]

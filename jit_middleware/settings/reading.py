@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 
 from jit_middleware.errors import Fault
+from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.sources import Source
-from jit_middleware.settings.table import CONFIG, OIDC, Path, Setting, variable
+from jit_middleware.settings.table import CONFIG, OIDC, SAML, variable
 from jit_middleware.settings.values import BadValue
 
 T = TypeVar("T")
@@ -42,13 +44,18 @@ class Reading:
         given = self._given.get(path)
         return None if given is None else given.value
 
+    def given_below(self, under: Path) -> Mapping[str, str]:
+        """The first key of everything given below this table, with the name the operator knows it by."""
+        depth = len(under)
+        return {path[depth]: given.name for path, given in self._given.items() if path[:depth] == under}
+
     def name(self, setting: Setting[object], *, under: Path = ()) -> str:
         """What the operator calls this setting: as it was given, else as it can be given."""
         given = self._given.get((*under, *setting.path))
         if given is not None:
             return given.name
-        if under in {(), ("connections", OIDC)}:
-            return variable(setting)
+        if under in {(), ("connections", OIDC), ("connections", SAML)}:
+            return variable(setting, protocol=under[-1] if under else OIDC)
         return f"{'.'.join((*under, *setting.path))} in {CONFIG}"
 
     def connections(self) -> tuple[str, ...]:

@@ -2,43 +2,86 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeAlias, TypeVar
 
 from jit_middleware.settings import table as t
 from jit_middleware.settings.connections import ClaimMapping, ClientAuth, OIDCConnection, needed_claims
 from jit_middleware.settings.reading import Reading
+from jit_middleware.settings.reading_saml import saml_connection
+from jit_middleware.settings.saml import SAMLConnection
+from jit_middleware.settings.saml_presets import COMMON_NAMES, PRESETS
+from jit_middleware.settings.saml_table import IDP_METADATA, PRESET
 from jit_middleware.settings.sections import ProvisioningSettings
-from jit_middleware.settings.table import OIDC, Path, Setting, T_co
+from jit_middleware.settings.setting import Path, Setting
+from jit_middleware.settings.table import OIDC, SAML
 from jit_middleware.settings.values import shown
+
+T = TypeVar("T")
+Connection: TypeAlias = OIDCConnection | SAMLConnection
 
 _MOST_SKEW: Final = 300
 _FIVE: Final = (
-    "set JIT_OIDC_ISSUER, JIT_OIDC_CLIENT_ID and JIT_OIDC_CLIENT_SECRET, or a [connections.NAME] table in JIT_CONFIG."
+    "set JIT_OIDC_ISSUER, JIT_OIDC_CLIENT_ID and JIT_OIDC_CLIENT_SECRET, or JIT_SAML_IDP_METADATA, or a "
+    "[connections.NAME] table in JIT_CONFIG."
 )
 
 
-def read_connections(reading: Reading, provisioning: ProvisioningSettings) -> tuple[OIDCConnection, ...]:
+def read_connections(reading: Reading, provisioning: ProvisioningSettings) -> tuple[Connection, ...]:
     """All connections that can be made; what is wrong with the others is noted."""
     names = reading.connections()
     if not names:
         reading.note("JIT_OIDC_ISSUER", "no identity provider is configured.", _FIVE)
-    _claims(reading, ())  # a fault in the shared mapping is noted once, and also when every connection has its own
+    for shared in t.CLAIMS:
+        reading.take(shared)  # a fault in the shared mapping is noted once, and also when every connection has its own
     made = (_connection(reading, name, provisioning) for name in names)
     return tuple(connection for connection in made if connection is not None)
 
 
-def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings) -> OIDCConnection | None:
+def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings) -> Connection | None:
     under = ("connections", name)
     protocol = reading.text_at((*under, "protocol"))
-    if protocol not in {None, "oidc"}:
-        problem = f"the protocol {shown(protocol)} is not supported by this version."
-        reading.note(f"{'.'.join(under)}.protocol", problem, 'write protocol = "oidc".')
+    if protocol not in {None, OIDC, SAML}:
+        problem = f"there is no protocol {shown(protocol)}."
+        reading.note(f"{'.'.join(under)}.protocol", problem, 'write protocol = "oidc" or protocol = "saml".')
         return None
+    saml = protocol == SAML if protocol is not None else reading.has(IDP_METADATA, under=under) or name == SAML
+    _refuse_foreign(reading, under, saml=saml)
+    clock_skew = reading.take(t.CLOCK_SKEW, under=under)
+    if clock_skew > _MOST_SKEW:
+        problem = f"{clock_skew}s would accept tokens long after they expired."
+        reading.note(
+            reading.name(t.CLOCK_SKEW, under=under), problem, f"write at most {_MOST_SKEW}s, and set the clocks right."
+        )
+    label = reading.take(t.LABEL, under=under) or _default_label(name)
+    if not saml:
+        return _oidc_connection(reading, name, provisioning, label=label, clock_skew=clock_skew)
+    preset = reading.take(PRESET, under=under)
+    claims = _claims(reading, under, COMMON_NAMES if preset is None else PRESETS[preset])
+    return saml_connection(reading, name, claims=claims, label=label, clock_skew=clock_skew)
+
+
+def _refuse_foreign(reading: Reading, under: Path, *, saml: bool) -> None:
+    """A setting of the other protocol has no effect: most likely a mistake."""
+    ours, others = (t.SAML_CONNECTION, t.OIDC_CONNECTION) if saml else (t.OIDC_CONNECTION, t.SAML_CONNECTION)
+    foreign = {setting.path[0] for setting in others} - {setting.path[0] for setting in ours}
+    for key, name in reading.given_below(under).items():
+        if key in foreign:
+            this = "SAML" if saml else "OpenID Connect"
+            problem = f"it means nothing to {'.'.join(under)}, which is a connection by {this}."
+            reading.note(name, problem, "remove it, or correct the protocol of the connection.")
+
+
+def _default_label(name: str) -> str:
+    return "Single sign-on" if name in {OIDC, SAML} else name.replace("-", " ").strip().capitalize() or name
+
+
+def _oidc_connection(
+    reading: Reading, name: str, provisioning: ProvisioningSettings, *, label: str, clock_skew: int
+) -> OIDCConnection | None:
+    under = ("connections", name)
     issuer, client_id = reading.take(t.ISSUER, under=under), reading.take(t.CLIENT_ID, under=under)
     client_secret, private_key = reading.take(t.CLIENT_SECRET, under=under), reading.take(t.PRIVATE_KEY, under=under)
     client_auth = reading.take(t.CLIENT_AUTH, under=under)
-    clock_skew = reading.take(t.CLOCK_SKEW, under=under)
-    label = reading.take(t.LABEL, under=under)
     mapping = _claims(reading, under)
     scopes = reading.take(t.SCOPES, under=under)
     response_mode = reading.take(t.RESPONSE_MODE, under=under)
@@ -49,11 +92,6 @@ def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings)
     userinfo, domains = reading.take(t.USERINFO, under=under), reading.take(t.VERIFIED_DOMAINS, under=under)
 
     _judge_credentials(reading, under, client_auth)
-    if clock_skew > _MOST_SKEW:
-        problem = f"{clock_skew}s would accept tokens long after they expired."
-        reading.note(
-            reading.name(t.CLOCK_SKEW, under=under), problem, f"write at most {_MOST_SKEW}s, and set the clocks right."
-        )
     if issuer is None or client_id is None:
         return None
     return OIDCConnection(
@@ -67,7 +105,7 @@ def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings)
         response_mode=response_mode,
         pushed_authorization=pushed_authorization,
         algorithms=algorithms,
-        label=label or ("Single sign-on" if name == OIDC else name.replace("-", " ").strip().capitalize() or name),
+        label=label,
         tenant=tenant,
         prompt=prompt,
         max_age=max_age,
@@ -80,19 +118,23 @@ def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings)
     )
 
 
-def _claims(reading: Reading, under: Path) -> ClaimMapping:
-    """The mapping of a connection: its own expressions, else the shared ones."""
+def _claims(reading: Reading, under: Path, otherwise: ClaimMapping | None = None) -> ClaimMapping:
+    """The mapping of a connection: its own expressions, else the shared ones, else those of ``otherwise``."""
+    start = otherwise or ClaimMapping()
     return ClaimMapping(
-        username=_own_or_shared(reading, t.CLAIMS_USERNAME, under),
-        email=_own_or_shared(reading, t.CLAIMS_EMAIL, under),
-        display_name=_own_or_shared(reading, t.CLAIMS_DISPLAY_NAME, under),
-        groups=_own_or_shared(reading, t.CLAIMS_GROUPS, under),
-        fields=_own_or_shared(reading, t.CLAIMS_FIELDS, under),
+        username=_own_or_shared(reading, t.CLAIMS_USERNAME, under, start.username),
+        email=_own_or_shared(reading, t.CLAIMS_EMAIL, under, start.email),
+        display_name=_own_or_shared(reading, t.CLAIMS_DISPLAY_NAME, under, start.display_name),
+        groups=_own_or_shared(reading, t.CLAIMS_GROUPS, under, start.groups),
+        fields=_own_or_shared(reading, t.CLAIMS_FIELDS, under, start.fields),
     )
 
 
-def _own_or_shared(reading: Reading, setting: Setting[T_co], under: Path) -> T_co:
-    return reading.take(setting, under=under if reading.has(setting, under=under) else ())
+def _own_or_shared(reading: Reading, setting: Setting[T], under: Path, otherwise: T) -> T:
+    for place in (under, ()):
+        if reading.has(setting, under=place):
+            return reading.take(setting, under=place)
+    return otherwise
 
 
 def _wanted(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from jit_middleware.settings import table
-from jit_middleware.settings.table import Setting, variable
+from jit_middleware.settings.setting import Setting
+from jit_middleware.settings.table import OIDC, SAML, variable
 
 _INTRODUCTION: Final = """\
 # Settings
@@ -16,7 +17,7 @@ _INTRODUCTION: Final = """\
 <!-- Written by `python -m jit_middleware.settings.reference`; edit `jit_middleware/settings/table.py` instead. -->
 
 Five variables reach a working login: `JIT_PUBLIC_URL`, `JIT_SECRET_KEY`, `JIT_OIDC_ISSUER`, `JIT_OIDC_CLIENT_ID` and
-`JIT_OIDC_CLIENT_SECRET`.
+`JIT_OIDC_CLIENT_SECRET`; with SAML it is three: `JIT_PUBLIC_URL`, `JIT_SECRET_KEY` and `JIT_SAML_IDP_METADATA`.
 
 Each variable may be given as `NAME_FILE` instead, naming a file that holds the value. A variable that is set but empty
 counts as not set. `JIT_CONFIG` names a TOML file with the same settings; its keys are the names below in lower case
@@ -52,14 +53,21 @@ client_id = "app"
 client_secret_file = "partners-secret"
 claims = { username = "upn" }
 
+[connections.campus]
+protocol = "saml"
+idp_metadata = "https://idp.campus.example/metadata"
+preset = "shibboleth"
+subject = "attribute:urn:oasis:names:tc:SAML:attribute:pairwise-id"
+
 [[role_rules]]
 when = "contains(groups, 'ops')"
 grant = ["admin"]
 ```
 
 A connection's name is 1 to 32 lower-case letters, digits and hyphens; it is part of its callback URL,
-`<public URL>/_jit/callback/<name>`. `[connections.oidc]` is the connection that the `JIT_OIDC_…` variables describe. A
-connection's own `claims` win over the shared `[claims]`.
+`<public URL>/_jit/callback/<name>`, or `<public URL>/_jit/acs/<name>` with SAML. `[connections.oidc]` is the connection
+that the `JIT_OIDC_…` variables describe, `[connections.saml]` that of the `JIT_SAML_…` ones. A connection's own
+`claims` win over the shared `[claims]`, which win over a preset.
 """
 
 
@@ -69,13 +77,15 @@ def render() -> str:
     for title, settings in table.SECTIONS.items():
         parts.append(_section(title, settings))
         if title == "The app":
-            parts.append(_section("The OpenID Connect connection", table.CONNECTION))
+            parts.append(_section("The OpenID Connect connection", table.OIDC_CONNECTION))
+            parts.append(_section("The SAML connection", table.SAML_CONNECTION, protocol=SAML))
     return "\n".join((*parts, _TOML))
 
 
-def _section(title: str, settings: Sequence[Setting[object]]) -> str:
+def _section(title: str, settings: Sequence[Setting[object]], *, protocol: str = OIDC) -> str:
     rows = "\n".join(
-        f"| `{variable(setting)}` | {_default(setting)} | {_cell(setting.meaning)} |" for setting in settings
+        f"| `{variable(setting, protocol=protocol)}` | {_default(setting)} | {_cell(setting.meaning)} |"
+        for setting in settings
     )
     return f"## {title}\n\n| variable | default | meaning |\n|---|---|---|\n{rows}\n"
 

@@ -55,10 +55,14 @@ class ProvisioningSettings:
 
 @dataclass(frozen=True, slots=True)
 class SessionSettings:
-    """How long a login lasts, in seconds: without activity (``idle``) and in all (``absolute``)."""
+    """How long a login lasts, in seconds: without activity (``idle``) and in all (``absolute``).
+
+    ``users_max_staleness`` is how old, in seconds, our knowledge of a user may be that the app itself keeps.
+    """
 
     idle: int = 3600
     absolute: int = 43_200
+    users_max_staleness: int = 60
 
 
 @dataclass(frozen=True, slots=True)

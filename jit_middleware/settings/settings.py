@@ -9,10 +9,12 @@ from dataclasses import dataclass, field, replace
 from jit_middleware.errors import ConfigurationError
 from jit_middleware.http.paths import PathPolicy
 from jit_middleware.http.proxies import TrustedProxies
+from jit_middleware.settings import saml_table
 from jit_middleware.settings import table as t
-from jit_middleware.settings.connections import OIDCConnection, reached_in_the_clear
+from jit_middleware.settings.connections import reached_in_the_clear
 from jit_middleware.settings.reading import Reading
-from jit_middleware.settings.reading_connections import read_connections
+from jit_middleware.settings.reading_connections import Connection, read_connections
+from jit_middleware.settings.saml import SAMLConnection, fetched_in_the_clear
 from jit_middleware.settings.sections import InjectSettings, ProvisioningSettings, SessionSettings
 from jit_middleware.settings.sources import gather
 from jit_middleware.settings.table import variable
@@ -41,7 +43,7 @@ class Settings:
 
     public_url: PublicURL
     secret_keys: tuple[bytes, ...] = field(repr=False)
-    connections: tuple[OIDCConnection, ...]
+    connections: tuple[Connection, ...]
     database_url: str = field(default="sqlite:///jit.db", repr=False)
     user_store: str = "default"
     paths: PathPolicy = field(default_factory=PathPolicy)
@@ -101,7 +103,11 @@ def _read(reading: Reading) -> Settings:
         required_groups=take(t.REQUIRED_GROUPS),
     )
     connections = read_connections(reading, provisioning)
-    session = SessionSettings(idle=take(t.SESSION_IDLE), absolute=take(t.SESSION_ABSOLUTE))
+    session = SessionSettings(
+        idle=take(t.SESSION_IDLE),
+        absolute=take(t.SESSION_ABSOLUTE),
+        users_max_staleness=take(t.USERS_MAX_STALENESS),
+    )
     paths = PathPolicy(public=take(t.PUBLIC_PATHS), optional=take(t.OPTIONAL_PATHS), api=take(t.API_PATHS))
     prefix = take(t.ENDPOINT_PREFIX)
     insecure = tuple(variable(setting) for setting in t.WEAKENINGS if take(setting))
@@ -162,7 +168,7 @@ def _judge_prefix(reading: Reading, prefix: str, paths: PathPolicy) -> None:
 
 
 def _judge_tls(
-    reading: Reading, public_url: PublicURL | None, connections: tuple[OIDCConnection, ...], insecure: tuple[str, ...]
+    reading: Reading, public_url: PublicURL | None, connections: tuple[Connection, ...], insecure: tuple[str, ...]
 ) -> None:
     if public_url is not None and not (
         public_url.secure or public_url.loopback or variable(t.INSECURE_HTTP) in insecure
@@ -170,6 +176,11 @@ def _judge_tls(
         fix = f"write https://, or, knowing that cookies then travel unprotected, set {variable(t.INSECURE_HTTP)}=true."
         reading.note(reading.name(t.PUBLIC_URL), "http is for loopback only.", fix)
     for connection in connections:
-        if reached_in_the_clear(connection.issuer):
-            name = reading.name(t.ISSUER, under=("connections", connection.name))
+        under = ("connections", connection.name)
+        if isinstance(connection, SAMLConnection):
+            if fetched_in_the_clear(connection):
+                name = reading.name(saml_table.IDP_METADATA, under=under)
+                reading.note(name, "http is for loopback only: anybody on the way could sign in.", "write https://.")
+        elif reached_in_the_clear(connection.issuer):
+            name = reading.name(t.ISSUER, under=under)
             reading.note(name, "http is for loopback only: anybody on the way could sign in.", "write https://.")

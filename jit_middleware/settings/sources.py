@@ -7,7 +7,6 @@ suggestion; a place that two sources fill goes to the later one (TOML, then envi
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,7 +15,7 @@ from typing import Final, cast
 
 from jit_middleware.errors import Fault
 from jit_middleware.settings import table
-from jit_middleware.settings.table import Path, Setting
+from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.values import shown
 
 _FILE: Final = "_FILE"
@@ -109,6 +108,8 @@ def _config_file(env: Mapping[str, str]) -> Source:
     name = env.get(table.CONFIG, "").strip()
     if not name:
         return Source()
+    import tomllib
+
     try:
         document = cast("Mapping[str, object]", tomllib.loads(FilePath(name).read_bytes().decode()))
     except (OSError, ValueError, RecursionError) as broken:
@@ -133,7 +134,7 @@ def _connections(source: Source, value: object, origin: str, beside: FilePath) -
             elif key == "claims":
                 _claims(source, place, entry, full, beside)
             elif key in _CONNECTION:
-                source.put((*place, key), Given(entry, full))
+                source.put((*place, key), Given(_placed(_CONNECTION[key], entry, beside), full))
             elif key.removesuffix("_file") in _CONNECTION:
                 stem = key.removesuffix("_file")
                 _put_file(source, (*place, stem), _CONNECTION[stem], entry, name=full, beside=beside)
@@ -155,6 +156,13 @@ def _claims(source: Source, place: Path, value: object, label: str, beside: File
             source.faults.append(
                 Fault(fault.setting, fault.problem, f"{fault.fix} A further field goes into claims.fields.")
             )
+
+
+def _placed(setting: Setting[object], value: object, beside: FilePath) -> object:
+    """The value, with the name of a file (no URL, no document) starting from the directory of the TOML file."""
+    if not setting.may_name_a_file or not isinstance(value, str) or "://" in value or value.lstrip().startswith("<"):
+        return value
+    return str(beside / value.strip())
 
 
 def _as_table(source: Source, value: object, label: str) -> Mapping[str, object]:
@@ -184,6 +192,8 @@ def _put_file(
 
 def _why(broken: Exception) -> str:
     """What is wrong with a file, from the exception's kind alone: its text may quote what the file holds."""
+    import tomllib
+
     match broken:
         case OSError():
             return f"cannot be read ({broken.strerror or 'no such file'})"
@@ -197,10 +207,6 @@ def _why(broken: Exception) -> str:
 
 
 def _unknown(name: str, known: Iterable[str], label: str = "") -> Fault:
-    if name.startswith("JIT_SAML_"):
-        return Fault(
-            name, "SAML connections are not supported by this version.", "remove it, and connect by OpenID Connect."
-        )
     near = get_close_matches(name, list(known), n=1, cutoff=0.7)
     fix = f"did you mean {near[0]}?" if near else "remove it; docs/settings.md lists every setting."
     return Fault(label or name, "there is no such setting.", fix)

@@ -6,38 +6,20 @@ Environment, TOML, ``_FILE`` variants, suggestions for misspelt names and the re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 from jit_middleware.http.paths import validate_pattern
 from jit_middleware.http.proxies import TrustedProxies
 from jit_middleware.model import DEFAULT_TENANT
 from jit_middleware.settings import connections as c
+from jit_middleware.settings import saml_table
 from jit_middleware.settings import sections as s
 from jit_middleware.settings import values as v
 from jit_middleware.settings.expressions import expression
+from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.url import PublicURL
 from jit_middleware.settings.values import BadValue
-
-T_co = TypeVar("T_co", covariant=True)
-Path = tuple[str, ...]
-
-
-@dataclass(frozen=True)  # slots: Python 3.11 cannot subscript a generic class that is frozen and slotted
-class Setting(Generic[T_co]):
-    """One setting: ``path`` is where a TOML file has it, ``default`` the value when it is absent.
-
-    ``shown`` is that default in words when the value alone does not tell.
-    """
-
-    path: Path
-    read: Callable[[object], T_co]
-    default: T_co
-    meaning: str
-    shown: str = ""
-    required: bool = False
-    secret: bool = False
 
 
 def public_url(value: object) -> PublicURL:
@@ -236,6 +218,10 @@ SESSION_IDLE: Final = Setting[int](
 SESSION_ABSOLUTE: Final = Setting[int](
     ("session_absolute",), v.positive_seconds, 43_200, "Every session ends after this time.", shown="12h"
 )
+USERS_MAX_STALENESS: Final = Setting[int](
+    ("users_max_staleness",), v.positive_seconds, 60,
+    "How old the knowledge of a user may be that a store of the app keeps (`JIT_USER_STORE`).", shown="60s",
+)  # fmt: skip
 REVOCATION_MAX_STALENESS: Final = Setting[float](
     ("revocation_max_staleness",), v.seconds, 1.0,
     "No request is served on knowledge of revocations older than this; `0s` asks the database each time.", shown="1s",
@@ -276,34 +262,46 @@ SECTIONS: Final[Mapping[str, tuple[Setting[object], ...]]] = MappingProxyType(
             REQUIRED_GROUPS,
         ),
         "Stores and sessions": (
-            DATABASE_URL, USER_STORE, SESSION_IDLE, SESSION_ABSOLUTE, REVOCATION_MAX_STALENESS, REVOCATION_GRACE,
+            DATABASE_URL, USER_STORE, USERS_MAX_STALENESS, SESSION_IDLE, SESSION_ABSOLUTE, REVOCATION_MAX_STALENESS,
+            REVOCATION_GRACE,
         ),
         "Network": (TRUSTED_PROXIES, PRIVATE_HOSTS),
         "Weakenings": (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES),
     }
 )  # fmt: skip
 CLAIMS: Final = SECTIONS["Claims"]
-CONNECTION: Final[tuple[Setting[object], ...]] = (
+#: What any connection has, whatever its protocol.
+COMMON: Final[tuple[Setting[object], ...]] = (LABEL, TENANT, CLOCK_SKEW, VERIFIED_DOMAINS)
+OIDC_CONNECTION: Final[tuple[Setting[object], ...]] = (
     ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, SCOPES, RESPONSE_MODE,
     PUSHED_AUTHORIZATION, ALGORITHMS, LABEL, TENANT,
     PROMPT, MAX_AGE, ACR_VALUES, USERINFO, CLOCK_SKEW, VERIFIED_DOMAINS,
 )  # fmt: skip
+SAML_CONNECTION: Final[tuple[Setting[object], ...]] = (*saml_table.SETTINGS, *COMMON)
+CONNECTION: Final = (*OIDC_CONNECTION, *saml_table.SETTINGS)
 WEAKENINGS: Final = (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES)
 
 #: The variable that names the TOML file; the one setting a file cannot hold.
 CONFIG: Final = "JIT_CONFIG"
-#: The connection that ``JIT_OIDC_…`` variables describe.
+#: The connections that ``JIT_OIDC_…`` and ``JIT_SAML_…`` variables describe, each named like its protocol.
 OIDC: Final = "oidc"
+SAML: Final = "saml"
 
 
-def variable(setting: Setting[object]) -> str:
-    """The environment variable of a setting; of a connection's setting, the one for the connection ``oidc``."""
+def variable(setting: Setting[object], *, protocol: str = OIDC) -> str:
+    """The environment variable of a setting; of a connection's setting, the one for the connection named like its
+    protocol. ``protocol`` decides for what both protocols have."""
     name = "_".join(setting.path).upper()
-    return f"JIT_OIDC_{name}" if setting in CONNECTION else f"JIT_{name}"
+    if setting in saml_table.SETTINGS or (protocol == SAML and setting in COMMON):
+        return f"JIT_SAML_{name}"
+    return f"JIT_OIDC_{name}" if setting in OIDC_CONNECTION else f"JIT_{name}"
 
 
 def variables() -> Mapping[str, tuple[Path, Setting[object]]]:
     """Every environment variable but ``JIT_CONFIG``, with the place it fills."""
     ours = {variable(setting): (setting.path, setting) for rows in SECTIONS.values() for setting in rows}
-    oidc = {variable(setting): (("connections", OIDC, *setting.path), setting) for setting in CONNECTION}
-    return ours | oidc
+    oidc = {variable(setting): (("connections", OIDC, *setting.path), setting) for setting in OIDC_CONNECTION}
+    saml = {
+        variable(setting, protocol=SAML): (("connections", SAML, *setting.path), setting) for setting in SAML_CONNECTION
+    }
+    return ours | oidc | saml

@@ -8,8 +8,11 @@ transaction that starts the session.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from hmac import compare_digest
+from typing import cast
 
 from jit_middleware.http.cookies import CookieSpec, names, values
 from jit_middleware.keyring import Envelope
@@ -19,6 +22,10 @@ from jit_middleware.sso.strategy import LoginState, Strategy
 LIFETIME = 600
 AT_MOST = 5
 _CLAIMS_KEPT = 10_000
+_SESSIONS_KEPT = 4
+_STATE = re.compile(r"[A-Za-z0-9_-]{32,64}\.\d{1,2}", re.ASCII)
+_ROOM = 6_000
+_SUFFIX = re.compile(r"[A-Za-z0-9_-]{1,8}")
 
 
 class LoginStates:
@@ -32,9 +39,17 @@ class LoginStates:
         self._claimed: dict[str, object] = {}
         self.prefix = "__Host-jit-login-" if secure else "jit-login-"
 
-    def begin(self, connection: str, target: str, *, restarts: int = 0, someone_else: bool = False) -> LoginState:
-        """A fresh login in flight; the count of restarts rides in ``state`` too, for a browser that loses its
-        cookie."""
+    def begin(
+        self,
+        connection: str,
+        target: str,
+        *,
+        restarts: int = 0,
+        someone_else: bool = False,
+        hops: int = 0,
+        replaces: tuple[str, ...] = (),
+    ) -> LoginState:
+        """A fresh login in flight. The count of restarts rides in ``state``, for a browser that loses its cookie."""
         return LoginState(
             connection=connection,
             state=f"{self._tokens(24)}.{restarts}",
@@ -42,18 +57,29 @@ class LoginStates:
             code_verifier=self._tokens(48),
             target=target,
             created_at=self._clock.now(),
-            restarts=restarts,
             someone_else=someone_else,
+            hops=hops,
+            replaces=replaces,
         )
 
     def keep(self, login: LoginState, strategy: Strategy, cookie: str) -> list[tuple[str, str]]:
         """The Set-Cookie headers that bind this login to the browser, and drop its oldest ones beyond five."""
         text = json.dumps(asdict(login), separators=(",", ":"))
-        kept = self._spec(login.state, strategy).set(self._envelope.seal(text, self._clock.now()))
-        present = names(cookie, self.prefix)
+        sealed = self._envelope.seal(text, self._clock.now())
+        kept = self._spec(login.state, strategy).set(sealed)
+        return [kept, *(self._named(name, strategy).clear() for name in self._surplus(cookie, len(sealed)))]
+
+    def _surplus(self, cookie: str, size: int) -> list[str]:
+        """Which logins in flight make room: servers refuse a request whose headers have grown beyond some kilobytes."""
+        present = [name for name in names(cookie, self.prefix) if _SUFFIX.fullmatch(name, len(self.prefix))]
+        sizes = [sum(map(len, values(cookie, name))) for name in present]
+        gone: list[str] = []
         # RFC 6265 §5.4: browsers send the cookies made first, first.
-        surplus = present[: max(0, len(present) - AT_MOST + 1)]
-        return [kept, *(self._named(name, strategy).clear() for name in surplus)]
+        while len(present) - len(gone) >= AT_MOST or (
+            len(gone) < len(present) and sum(sizes[len(gone) :]) + size > _ROOM
+        ):
+            gone.append(present[len(gone)])
+        return gone[: 2 * AT_MOST]
 
     def find(self, cookie: str, connection: str, state: str) -> LoginState | None:
         """The login that this ``state`` belongs to, if this browser began it, for this connection, in time."""
@@ -61,12 +87,34 @@ class LoginStates:
             text = self._envelope.open(sealed, now=self._clock.now(), max_age=LIFETIME)
             if text is None:
                 continue
-            login = LoginState(**json.loads(text))
-            if login.connection == connection and compare_digest(
-                login.state.encode(), state.encode("utf-8", "replace")
+            login = _read(text)
+            if (
+                login is not None
+                and login.connection == connection
+                and compare_digest(login.state.encode(), state.encode("utf-8", "replace"))
             ):
                 return login
         return None
+
+    def tell_others(
+        self, session_id: str, cookie: str, strategies: Mapping[str, Strategy], *, finished: str | None
+    ) -> list[tuple[str, str]]:
+        """The Set-Cookie headers by which this browser's other logins in flight learn of the session that has begun.
+
+        An answer that comes as a cross-site POST does not show it, and it is to end when that one begins.
+        """
+        headers: list[tuple[str, str]] = []
+        for name in names(cookie, self.prefix)[:AT_MOST]:
+            for sealed in values(cookie, name)[:1]:
+                text = self._envelope.open(sealed, now=self._clock.now(), max_age=LIFETIME)
+                login = None if text is None else _read(text)
+                strategy = None if login is None else strategies.get(login.connection)
+                if login is None or strategy is None or strategy.answer != "form_post" or login.state == finished:
+                    continue
+                told = replace(login, replaces=(*login.replaces, session_id)[-_SESSIONS_KEPT:])
+                again = self._envelope.seal(json.dumps(asdict(told), separators=(",", ":")), login.created_at)
+                headers.append(self._spec(login.state, strategy).set(again))
+        return headers
 
     def claim(self, state: str) -> bool:
         """Whether this process sees the state's answer for the first time, so that a reload sends no code twice.
@@ -78,6 +126,10 @@ class LoginStates:
                 self._claimed.pop(old, None)
         mine = object()
         return self._claimed.setdefault(state, mine) is mine
+
+    def was_claimed(self, state: str) -> bool:
+        """Whether this process has seen the state's answer before."""
+        return state in self._claimed
 
     def forget(self, state: str, strategy: Strategy) -> tuple[str, str]:
         return self._spec(state, strategy).clear()
@@ -95,6 +147,21 @@ class LoginStates:
             same_site="None" if crosses else "Lax",
             max_age=LIFETIME,
         )
+
+
+def _read(text: str) -> LoginState | None:
+    """What was sealed; ``None`` when another version of this software sealed it."""
+    fields: dict[str, object] = json.loads(text)
+    fields["replaces"] = tuple(cast("list[str]", fields.get("replaces", [])))
+    try:
+        return cast("Callable[..., LoginState]", LoginState)(**fields)
+    except TypeError:
+        return None
+
+
+def is_state(text: str) -> bool:
+    """Whether this could be a ``state`` of ours, and not something that a provider made up itself."""
+    return _STATE.fullmatch(text) is not None
 
 
 def restarts_of(state: str) -> int:

@@ -12,6 +12,7 @@ from jit_middleware.gate import Gate
 from jit_middleware.model import JSON, SessionRecord, VerifiedIdentity
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning import Arrival
+from jit_middleware.settings import OIDCConnection, SAMLConnection
 from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
 
 
@@ -41,7 +42,7 @@ async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
     email = claims.get("email")
     identity = VerifiedIdentity(
         connection=connection.name,
-        issuer=connection.issuer,
+        issuer=_issuer(connection),
         subject=subject,
         claims={"sub": subject, **claims},
         tenant=connection.tenant,
@@ -56,3 +57,8 @@ async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
     session = await house.provisioner.provision(identity, finish, reference=reference)
     _, header = house.sessions.cookie.issue(session.id, session.expires_at, house.clock.now())
     return header.partition(";")[0]
+
+
+def _issuer(connection: OIDCConnection | SAMLConnection) -> str:
+    """The provider's name; a SAML provider's may be known from its metadata only, which nobody is asked for here."""
+    return connection.issuer if isinstance(connection, OIDCConnection) else connection.idp_entity_id or connection.name

@@ -6,13 +6,14 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
 from jit_middleware.transport.destinations import Destinations, as_address
-from jit_middleware.transport.exchange import POOL, Exchange, current, message, proxy_address
+from jit_middleware.transport.exchange import POOL, URLS_KEPT, Exchange, current, message, proxy_address
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,6 +42,7 @@ class AsyncTransport:
     ) -> None:
         self._clock = clock
         self._destinations = Destinations.of(insecure_hosts, private_hosts, proxy)
+        self._target = lru_cache(URLS_KEPT)(self._destinations.check_url)
         self._proxy = proxy
         self._ssl_context = ssl_context
         self._pid = os.getpid()
@@ -51,7 +53,7 @@ class AsyncTransport:
 
         import httpcore2
 
-        target = self._destinations.check_url(request.url)
+        target = self._target(request.url)
         exchange = Exchange(request, target, self._clock, self._clock.monotonic() + request.deadline)
         token = current.set(exchange)
         try:

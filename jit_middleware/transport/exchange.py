@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _OVERHEAD: Final = 262_144  # bytes from the wire beyond the body: status line, headers, chunk framing, 1xx answers
 
 
+URLS_KEPT: Final = 64
+"""How many URLs are remembered taken apart: a provider has a handful, and whether one may be fetched never changes."""
+
+
 class PoolOptions(TypedDict):
     """How many connections are kept, and for how long (seconds)."""
 

@@ -7,12 +7,13 @@ import os
 import socket
 import threading
 from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
 from jit_middleware.transport.destinations import Destinations, as_address
-from jit_middleware.transport.exchange import POOL, Exchange, current, message, proxy_address
+from jit_middleware.transport.exchange import POOL, URLS_KEPT, Exchange, current, message, proxy_address
 
 if TYPE_CHECKING:
     import ssl
@@ -44,6 +45,7 @@ class SyncTransport:
     ) -> None:
         self._clock = clock
         self._destinations = Destinations.of(insecure_hosts, private_hosts, proxy)
+        self._target = lru_cache(URLS_KEPT)(self._destinations.check_url)
         self._proxy = proxy
         self._ssl_context = ssl_context
         self._pools: dict[int, httpcore2.ConnectionPool] = {}  # by process: no connection is shared across a fork
@@ -51,7 +53,7 @@ class SyncTransport:
     async def fetch(self, request: Fetch) -> Fetched:
         import httpcore2
 
-        target = self._destinations.check_url(request.url)
+        target = self._target(request.url)
         exchange = Exchange(request, target, self._clock, self._clock.monotonic() + request.deadline)
         token = current.set(exchange)
         try:

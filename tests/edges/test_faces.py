@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 
 from jit_middleware.bridge import World, ledger_face, step, users_face
-from jit_middleware.errors import ConfigurationError, Conflict, StoreUnavailable
+from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, StoreUnavailable
 from jit_middleware.model import Profile, ProfileChanges, User
 from jit_middleware.ports import Ledger, Users
 
@@ -194,13 +194,27 @@ def test_a_stores_exceptions_become_ours(
 
 
 @pytest.mark.parametrize(("world", "kind"), CELLS)
-def test_our_own_exceptions_pass_as_they_are(world: World, kind: type[SyncStore]) -> None:
+@pytest.mark.parametrize(
+    ("raised", "seen"),
+    [
+        (Conflict("whatever the store calls it"), Conflict("username", "Conflict")),
+        (
+            StoreUnavailable("x", "Key (email)=(alice@secret.example)"),
+            StoreUnavailable("user_store", "StoreUnavailable"),
+        ),
+    ],
+    ids=["conflict", "unavailable"],
+)
+def test_our_own_exceptions_from_a_store_are_not_believed_to_be_harmless(
+    world: World, kind: type[SyncStore], raised: AdapterError, seen: AdapterError
+) -> None:
     store = kind()
-    store.error = Conflict("username")
+    store.error = raised
     face = users_face(store, world)
-    with pytest.raises(Conflict) as caught:
+    with pytest.raises(type(seen)) as caught:
         run_in(world, lambda: face.create(PROFILE))
-    assert caught.value is store.error
+    assert str(caught.value) == str(seen)
+    assert caught.value.__cause__ is None
 
 
 def test_a_cancelled_async_store_call_is_cancelled_not_unavailable() -> None:

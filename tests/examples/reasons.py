@@ -11,6 +11,7 @@ from jit_middleware import errors
 from jit_middleware.errors import ConfigurationError, JITError
 from jit_middleware.model import Status
 from jit_middleware.sso.oidc.reasons import Reason
+from jit_middleware.sso.saml.reasons import Reason as SAMLReason
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (ROOT / "jit_middleware", ROOT / "adapters" / "jit_middleware_sqlalchemy")
@@ -56,9 +57,9 @@ def codes() -> set[str]:
 
 
 def reasons() -> set[str]:
-    """The first argument of every error of ours that is made, ``account_{…}`` spelt out, and the OIDC room's names."""
+    """The first argument of every error of ours that is made, ``account_{…}`` spelt out, and the names of the rooms of ``sso``."""
     names = error_classes()
-    found = {reason.value for reason in Reason}
+    found = {reason.value for reason in (*Reason, *SAMLReason)}
     for _, tree in sources():
         for node in ast.walk(tree):
             if (

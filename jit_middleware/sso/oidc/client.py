@@ -1,4 +1,7 @@
-"""How we prove to the provider that we are the registered client (RFC 6749 §2.3, RFC 7523, OIDC Core §9)."""
+"""How we prove to the provider that we are the registered client (RFC 6749 §2.3, RFC 7523, OIDC Core §9).
+
+The cryptography is imported for those who sign with a private key alone.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from jit_middleware.errors import ConfigurationError, Fault, VerificationError
 from jit_middleware.model import JSON
@@ -70,6 +64,7 @@ class ClientAuthentication:
         self._transport = transport
         self._clock = clock
         self._tokens = tokens
+        self._basic = _basic(connection.client_id, connection.client_secret or "")
         self._key = _read_own_key(connection.private_key, connection.name) if connection.private_key else None
 
     async def post(self, url: str, form: Mapping[str, str], metadata: ProviderMetadata) -> Fetched:
@@ -84,7 +79,7 @@ class ClientAuthentication:
             case "client_secret_post":
                 fields |= {"client_id": client_id, "client_secret": secret or ""}
             case "client_secret_basic":
-                headers["Authorization"] = _basic(client_id, secret or "")
+                headers["Authorization"] = self._basic
             case _:
                 fields["client_id"] = client_id
         return await self._transport.fetch(Fetch(url, "POST", headers, urlencode(fields).encode("ascii")))
@@ -131,6 +126,9 @@ def _basic(client_id: str, secret: str) -> str:
 
 
 def _read_own_key(text: str, connection: str) -> _OwnKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from joserfc.errors import JoseError
+
     try:
         own = _from_jwk(text) if text.lstrip().startswith("{") else _from_pem(text)
     except (JoseError, ValueError, TypeError, KeyError, OverflowError, UnsupportedAlgorithm):
@@ -147,6 +145,13 @@ def _read_own_key(text: str, connection: str) -> _OwnKey:
 
 
 def _from_pem(text: str) -> _OwnKey:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
     raw = load_pem_private_key(text.encode("ascii"), password=None)
     match raw:
         case RSAPrivateKey() if raw.key_size >= 2048:
@@ -162,6 +167,8 @@ def _from_pem(text: str) -> _OwnKey:
 
 
 def _from_jwk(text: str) -> _OwnKey:
+    from joserfc.jwk import ECKey, OKPKey, RSAKey
+
     try:
         jwk = parse_object(text)
     except NotStrictJSON as problem:

@@ -72,6 +72,10 @@ class OIDCStrategy:
     def answer(self) -> Literal["query", "form_post"]:
         return self._connection.response_mode or "query"
 
+    @property
+    def state_parameter(self) -> Literal["state", "RelayState"]:
+        return "state"
+
     async def request_phase(self, login: LoginState) -> str:
         metadata = await self._metadata.get()
         client_id = self._connection.client_id

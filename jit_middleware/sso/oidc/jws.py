@@ -1,6 +1,7 @@
 """Signed tokens (RFC 7515, compact form): judged before any cryptography, verified with given keys only.
 
-joserfc does the cryptography. What decides, the header and which key may be tried, is decided here and in ``keys``.
+joserfc does the cryptography, and is imported with the first token. What decides, the header and which key may be tried,
+is decided here and in ``keys``.
 """
 
 from __future__ import annotations
@@ -9,10 +10,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-
-from joserfc.errors import JoseError
-from joserfc.jws import JWSRegistry
-from joserfc.util import urlsafe_b64decode, urlsafe_b64encode
 
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import JSON
@@ -44,6 +41,9 @@ class SignedToken:
 
     def is_signed_with(self, key: AsymmetricKey) -> bool:
         """Whether this key, which fits the algorithm, made the signature."""
+        from joserfc.errors import JoseError
+        from joserfc.jws import JWSRegistry
+
         try:
             return JWSRegistry.algorithms[self.algorithm].verify(self.signing_input, self.signature, key)
         except (JoseError, ValueError):
@@ -59,6 +59,8 @@ class SignedToken:
 
 def read_token(token: str, algorithms: Collection[str]) -> SignedToken:
     """Take a compact JWS apart and judge its header (RFC 8725 §3). Raises ``VerificationError``."""
+    from joserfc.util import urlsafe_b64decode
+
     if len(token) > MAX_BYTES:
         raise VerificationError(Reason.TOKEN_TOO_LARGE)
     try:
@@ -94,6 +96,9 @@ def _check_header(header: Mapping[str, JSON]) -> None:
 
 def sign_token(header: Mapping[str, JSON], claims: Mapping[str, JSON], algorithm: str, key: AsymmetricKey) -> str:
     """A compact JWS of these claims, signed with our key."""
+    from joserfc.jws import JWSRegistry
+    from joserfc.util import urlsafe_b64encode
+
     parts = ({**header, "alg": algorithm, "typ": "JWT"}, claims)
     signing_input = b".".join(urlsafe_b64encode(json.dumps(part, separators=(",", ":")).encode()) for part in parts)
     signature = JWSRegistry.algorithms[algorithm].sign(signing_input, key)

@@ -2,6 +2,8 @@
 
 Keys come from the ``jwks_uri`` of the connection's metadata and from nowhere else. A token that names a key we do not
 have makes us ask again once, and then not for a while, so that such tokens cannot be turned against the provider.
+
+joserfc is imported when there is a key to read, not when the application starts.
 """
 
 from __future__ import annotations
@@ -9,11 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-
-from cryptography.exceptions import UnsupportedAlgorithm
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
-from joserfc.util import urlsafe_b64decode
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
@@ -25,6 +22,8 @@ from jit_middleware.sso.oidc.metadata import ProviderMetadata
 from jit_middleware.sso.oidc.reasons import Reason
 
 if TYPE_CHECKING:
+    from joserfc.jwk import RSAKey
+
     from jit_middleware.sso.oidc.jws import AsymmetricKey
 
 _DEADLINE: Final = 5.0
@@ -116,6 +115,10 @@ def read_keys(document: Mapping[str, JSON]) -> tuple[VerificationKey, ...]:
 
 def read_key(jwk: Mapping[str, JSON]) -> VerificationKey | None:
     """The key if it is public, sound, of a kind we know and meant for verifying signatures, else ``None``."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from joserfc.errors import JoseError
+    from joserfc.jwk import ECKey, OKPKey
+
     kid, curve, kind = jwk.get("kid"), jwk.get("crv", ""), jwk.get("kty")
     if not (isinstance(kid, str | None) and isinstance(kind, str) and isinstance(curve, str)) or "d" in jwk:
         return None
@@ -149,6 +152,9 @@ def _meant_for(jwk: Mapping[str, JSON], able: frozenset[str]) -> frozenset[str]:
 
 
 def _rsa_key(jwk: Mapping[str, JSON]) -> RSAKey:
+    from joserfc.jwk import RSAKey
+    from joserfc.util import urlsafe_b64decode
+
     material = _material(jwk, "n", "e")
     modulus, exponent = (int.from_bytes(urlsafe_b64decode(str(jwk[name]).encode()), "big") for name in ("n", "e"))
     # RFC 8725 §3.5: 2048 bits at least; the bounds above keep one verification cheap.

@@ -36,7 +36,8 @@ class Store {
     const key = this.#key(id);
     Store.#entries.set(key, { payload, expires: lifetime ? Date.now() + lifetime * 1000 : Infinity });
     if (payload.uid) Store.#byUid.set(payload.uid, id);
-    if (payload.grantId) {
+    // A grant takes its tokens along when it goes, but not the interaction of the person who signs in instead.
+    if (payload.grantId && !["Interaction", "Session"].includes(this.model)) {
       const held = Store.#byGrant.get(payload.grantId) ?? new Set();
       Store.#byGrant.set(payload.grantId, held.add(key));
     }

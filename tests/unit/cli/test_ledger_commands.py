@@ -230,8 +230,9 @@ def test_revoking_ends_just_what_matches(place: Place, selector: str) -> None:
     value = ada if selector == "--user" else "session-ada"
     assert place.json("sessions", "revoke", selector, value) == {"ended": 1}
     assert place.live() == {"session-eve"}
-    (event,) = [event for event in place.events() if event["type"] == "sessions.revoked"]
-    assert event["data"]["sessions_ended"] == 1  # type: ignore[index]
+    (event,) = [event for event in place.events() if event["type"] == "session.ended"]
+    assert (event["session"], event["reason"]) == ("session-ada", "revoked")
+    assert event["data"]["actor"].startswith("cli")  # type: ignore[index]
     code, out, err = place.run("sessions", "revoke", selector, value)
     assert (code, out, err) == (1, "", "No live session matches.\n")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jit_middleware.http.headers import DEFAULT_IDENTITY_HEADERS, OWNED_ENVIRON_KEYS, Scrubber, join_cookies
+from jit_middleware.http.headers import DEFAULT_IDENTITY_HEADERS, OWNED_ENVIRON_KEYS, Scrubber
 
 ORDINARY = [
     (b"host", b"app.example.com"),
@@ -90,9 +90,3 @@ def test_a_name_that_cannot_be_scrubbed_is_refused(name: str) -> None:
 
 def test_a_name_with_eight_separators_is_still_accepted() -> None:
     assert len(Scrubber(["-".join("abcdefghi")]).raw_names) == 2**8
-
-
-def test_several_cookie_headers_become_one() -> None:
-    assert join_cookies(["a=1", "b=2; c=3"]) == "a=1; b=2; c=3"
-    assert join_cookies(["", "a=1", ""]) == "a=1"
-    assert join_cookies([]) == ""

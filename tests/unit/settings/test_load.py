@@ -213,8 +213,8 @@ def test_unknown_variable_without_likeness_is_refused() -> None:
     assert "docs/settings.md" in faults(JIT_QQQQQQ="x")["JIT_QQQQQQ"].fix
 
 
-def test_saml_variable_is_called_unsupported() -> None:
-    assert "SAML" in faults(JIT_SAML_IDP_METADATA="https://idp.example")["JIT_SAML_IDP_METADATA"].problem
+def test_saml_variables_make_a_second_connection() -> None:
+    assert [each.name for each in load(JIT_SAML_IDP_METADATA="https://idp.example").connections] == ["oidc", "saml"]
 
 
 def test_other_programs_variables_are_left_alone() -> None:
@@ -331,7 +331,7 @@ def test_groups_are_needed_when_a_gate_asks_for_them() -> None:
         ("[claims]\nusernam = 'x'", "claims.usernam in jit.toml", "did you mean username? A further field goes into claims.fields."),
         ("[connections.x.claims]\nemial = 'x'", "connections.x.claims.emial in jit.toml", "did you mean email? A further field"),
         ("[connections.X_Y]\nissuer = 'x'", "connections.X_Y in jit.toml", "lower-case"),
-        ("[connections.x]\nprotocol = 'saml'", "connections.x.protocol", 'protocol = "oidc"'),
+        ("[connections.x]\nprotocol = 'ldap'", "connections.x.protocol", 'protocol = "oidc"'),
         ("connections = 5", "connections in jit.toml", "table"),
         ("claims = 5", "claims in jit.toml", "table"),
         ("[connections]\nx = 5", "connections.x in jit.toml", "table"),

@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from jit_middleware.settings import Settings
+from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 from jit_middleware.settings.reference import main, render
 from jit_middleware.settings.table import CONNECTION, SECTIONS, variables
 
@@ -38,7 +38,10 @@ def test_toml_example_of_the_reference_loads(tmp_path: Path) -> None:
     (tmp_path / "staff-secret").write_text("one\n")
     (tmp_path / "partners-secret").write_text("two\n")
     settings = Settings.load({"JIT_CONFIG": str(tmp_path / "jit.toml")})
-    assert [connection.client_secret for connection in settings.connections] == ["one", "two"]
+    staff, partners, campus = settings.connections
+    assert isinstance(staff, OIDCConnection) and isinstance(partners, OIDCConnection)
+    assert (staff.client_secret, partners.client_secret) == ("one", "two")
+    assert isinstance(campus, SAMLConnection)
     assert settings.connections[0].claims.username == "preferred_username || email"
     assert settings.connections[1].claims.username == "upn"
     assert settings.provisioning.role_rules[0].grant == ("admin",)

@@ -348,7 +348,9 @@ def session(hint="aaa.bbb.ccc"):
 
 
 def sign_out(story, hint="aaa.bbb.ccc"):
-    return step(story.strategy.logout_phase(session(hint), return_url="https://app.example/_jit/signed-out", state="s-1"))
+    return step(
+        story.strategy.logout_phase(session(hint), return_url="https://app.example/_jit/signed-out", state="s-1")
+    )
 
 
 def test_sign_out_names_token_client_return_and_state():
@@ -359,9 +361,8 @@ def test_sign_out_names_token_client_return_and_state():
         "id_token_hint": "aaa.bbb.ccc",
         "client_id": CLIENT,
         "post_logout_redirect_uri": "https://app.example/_jit/signed-out",
-        "state": sent["state"],
+        "state": "s-1",
     }
-    assert query(sign_out(story))["state"] != sent["state"]
 
 
 def test_sign_out_leaves_out_a_token_too_long_for_a_url():

@@ -1,0 +1,213 @@
+"""The hot path: what an authenticated request costs over the bare application, in process."""
+
+from __future__ import annotations
+
+import asyncio
+import tracemalloc
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from sqlalchemy import event
+
+from benchmarks import hot_peers, loops, peers
+from benchmarks.measure import Contestant, Times, interleaved, unit
+from benchmarks.subject import Ledger, open_ledger, populate
+from benchmarks.table import Part, Row
+from benchmarks.traffic import OTHER_COOKIES, with_changing_others, with_others
+from jit_middleware.bridge import step
+from jit_middleware.sessions import SessionCache
+from jit_middleware.wsgi import JITMiddleware
+
+_CALLS = 2_000
+_FIRST_SEEN = 300
+_STARLETTE = ("Starlette SessionMiddleware", "Starlette Session + AuthenticationMiddleware")
+
+
+def run(*, quick: bool) -> list[Part]:
+    """Ours and its peers, then how ours grows with the ledger, then its memory."""
+    peers.make_available()
+    with TemporaryDirectory(prefix="jit-bench-") as made, asyncio.Runner() as runner:
+        directory = Path(made)
+        return [
+            _beside_peers(directory, runner, rounds=7 if quick else 15),
+            _growth(directory, runner, users=100_000 if quick else 1_000_000, rounds=7 if quick else 11),
+            _memory(directory, sessions=4_000 if quick else 20_000),
+        ]
+
+
+# --- ours and its peers ---------------------------------------------------------------------------------------------
+
+
+def _beside_peers(directory: Path, runner: asyncio.Runner, *, rounds: int) -> Part:
+    ledger = open_ledger(directory / "one.db")
+    cookie = ledger.cookie(ledger.session_id)
+    _expect_alice(ledger, cookie)
+    middleware = ledger.middleware
+    twin = ledger.asgi_twin()
+    contestants = {
+        "H": unit(),
+        "bare": loops.wsgi(loops.bare_wsgi, [with_others(cookie)], calls=_CALLS),
+        "wsgi": loops.wsgi(middleware, [with_others(cookie)], calls=_CALLS),
+        "wsgi changing": loops.wsgi(middleware, with_changing_others(cookie, _CALLS)),
+        "bare asgi": loops.asgi(runner, loops.bare_asgi, [with_others(cookie)], calls=_CALLS),
+        "asgi": loops.asgi(runner, twin, [with_others(cookie)], calls=_CALLS),
+        "asgi changing": loops.asgi(runner, twin, with_changing_others(cookie, _CALLS)),
+    }
+    others = list(hot_peers.wsgi_peers(directory))
+    for peer in others:
+        contestants[f"{peer.name}, bare"] = loops.wsgi(peer.bare, [peer.cookie], calls=peer.calls)
+        contestants[peer.name] = loops.wsgi(peer.guarded, [peer.cookie], calls=peer.calls)
+    *starlettes, starlette_cookie = hot_peers.starlette()
+    for name, app in zip(_STARLETTE, starlettes, strict=True):
+        contestants[name] = loops.asgi(runner, app, [starlette_cookie], calls=200)
+    times = interleaved(contestants, rounds=rounds)
+    runner.run(twin.gate.close())
+    h, ours, ours_asgi = times.of("H"), times.over("wsgi", "bare"), times.over("asgi", "bare asgi")
+    rows = [
+        Row("H: one HMAC-SHA-256 over 300 bytes", h / 1e3, "µs"),
+        _in_h("WSGI, verified cookie cached", ours, h, 1.0),
+        _in_h("WSGI, other cookies change each time", times.over("wsgi changing", "bare"), h, None),
+        _in_h("ASGI, verified cookie cached", ours_asgi, h, 1.6),
+        _in_h("ASGI, other cookies change each time", times.over("asgi changing", "bare asgi"), h, None),
+    ]
+    rows += [_dearer(name, times.over(name, "bare asgi"), ours_asgi, "x our ASGI", 10) for name in _STARLETTE]
+    for peer in others:
+        cost = times.over(peer.name, f"{peer.name}, bare")
+        rows.append(_dearer(peer.name, cost, ours, "x our WSGI", peer.at_least))
+    return Part("Hot path: one authenticated request, CPU over bare", rows)
+
+
+def _expect_alice(ledger: Ledger, cookie: str) -> None:
+    """A benchmark of requests that arrive as nobody would measure nothing."""
+    seen: dict[str, Any] = {}
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        seen.update(environ)
+        return loops.bare_wsgi(environ, start_response)
+
+    loops.wsgi(JITMiddleware.with_gate(app, ledger.gate), [with_others(cookie)]).run()
+    wanted = {"REMOTE_USER": "alice", "HTTP_X_REMOTE_GROUPS": "operator,reader", "HTTP_COOKIE": OTHER_COOKIES}
+    if {name: seen.get(name) for name in wanted} != wanted:
+        raise RuntimeError("the middleware does not show the app who is there")
+
+
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+
+def _growth(directory: Path, runner: asyncio.Runner, *, users: int, rounds: int) -> Part:
+    """The same requests on a ledger of a thousand users with one past revocation, and on a large one with as many."""
+    few, many = open_ledger(directory / "few.db"), open_ledger(directory / "many.db")
+    populate(few, 1_000, 1)
+    populate(many, users, users)
+    contestants: dict[str, Contestant] = {"H": unit()}
+    for name, ledger, size in (("few", few, 1_000), ("many", many, users)):
+        contestants |= _on(name, ledger, size)
+    times = interleaved(contestants, rounds=rounds)
+    h = times.of("H")
+    statements = _statements(many, users)
+    text = f"{users:,} users and as many past revocations".replace(",", " ")
+    rows = [
+        _in_h("a cookie first seen, less its read", _less_read(times, "few"), h, 12),
+        _in_h(f"the same, {text}", _less_read(times, "many"), h, 12),
+        Row("reads for a cookie first seen", statements, "statements", at_most=1),
+        Row("the read itself, SQLite", times.of("many read") / 1e3, "µs", times.of("many read") / h, "H"),
+        _flat(times, "warm", "WSGI cached, many over few", 1.1),
+        _flat(times, "first seen", "a cookie first seen, many over few", 1.2),
+        _flat(times, "feed", "the read of the feed once a second, many over few", 1.2),
+    ]
+    return Part("Growth: 1 000 users and 1 past revocation against " + text, rows)
+
+
+def _on(name: str, ledger: Ledger, users: int) -> dict[str, Contestant]:
+    sessions = ledger.gate.house.sessions
+    cookies = ledger.cookies(users, _FIRST_SEEN)
+    warm = cookies[0]
+    store = ledger.gate.house.ledger
+    position = step(store.read_feed(None)).position
+
+    def read() -> None:
+        for number in range(_FIRST_SEEN):
+            step(store.find_session(names[number]))
+
+    def read_feed() -> None:
+        for _ in range(100):
+            step(store.read_feed(position))
+
+    def forget() -> None:
+        for cookie in cookies:
+            sessions.forget(cookie)
+
+    stride = max(1, users // _FIRST_SEEN)
+    names = [f"s{number * stride % users:031d}" for number in range(_FIRST_SEEN)]
+    full = [with_others(cookie) for cookie in cookies]
+    return {
+        f"{name} bare": loops.wsgi(loops.bare_wsgi, full, calls=0),
+        f"{name} first seen": loops.wsgi(ledger.middleware, full, before=forget),
+        f"{name} warm": loops.wsgi(ledger.middleware, [with_others(warm)], calls=_CALLS),
+        f"{name} read": Contestant(read, _FIRST_SEEN),
+        f"{name} feed": Contestant(read_feed, 100),
+    }
+
+
+def _less_read(times: Times, name: str) -> float:
+    return times.over(f"{name} first seen", f"{name} bare") - times.of(f"{name} read")
+
+
+def _flat(times: Times, what: str, text: str, at_most: float) -> Row:
+    many = times.of(f"many {what}")
+    return Row(text, many / 1e3, "µs", many / times.of(f"few {what}"), "x few", at_most)
+
+
+def _statements(ledger: Ledger, users: int) -> float:
+    """SQL statements for each first-seen cookie, without the feed's own reads (one a second, however many requests)."""
+    seen: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if "jit_feed" not in statement:
+            seen.append(statement)
+
+    cookies = ledger.cookies(users, _FIRST_SEEN)
+    for cookie in cookies:
+        ledger.gate.house.sessions.forget(cookie)
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    loops.wsgi(ledger.middleware, [with_others(cookie) for cookie in cookies]).run()
+    event.remove(ledger.engine, "before_cursor_execute", note)
+    return len(seen) / _FIRST_SEEN
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+def _memory(directory: Path, *, sessions: int) -> Part:
+    """Memory per cached session, each of another user; and what remains cached when more come than fit."""
+    ledger = open_ledger(directory / "memory.db")
+    populate(ledger, sessions + 1, 1)
+    cookies = ledger.cookies(sessions + 1, sessions + 1)
+    loops.wsgi(ledger.middleware, [with_others(cookie) for cookie in cookies[:50]]).run()
+    for cookie in cookies:
+        ledger.gate.house.sessions.forget(cookie)
+    served = loops.wsgi(ledger.middleware, [with_others(cookie) for cookie in cookies[:sessions]])
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    served.run()
+    spent = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    cache = SessionCache()
+    for number in range(50_000):
+        cache.put(str(number), None)  # type: ignore[arg-type]
+    return Part(
+        "Memory",
+        [
+            Row(f"per cached session, {sessions} of them", spent / sessions / 1000, "kB", at_most=1.5),
+            Row("cached after 50 000 different sessions", len(cache), "sessions", at_most=20_000),
+        ],
+    )
+
+
+def _in_h(name: str, cost: float, h: float, at_most: float | None) -> Row:
+    return Row(name, cost / 1e3, "µs", cost / h, "H", at_most)
+
+
+def _dearer(name: str, cost: float, ours: float, of: str, at_least: float) -> Row:
+    return Row(name, cost / 1e3, "µs", cost / ours, of, at_least=at_least)

@@ -1,0 +1,181 @@
+"""A login, from the callback to the session cookie: CPU of our process, statements, and logins per second."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from benchmarks import peers
+from benchmarks.contestants import CLIENT_ID
+from benchmarks.measure import H_MICROSECONDS, ROOT
+from benchmarks.postgres import durable_postgresql, fill, new_database
+from benchmarks.table import Part, Row
+
+_NAMES = {
+    "flask_authlib": "Flask + Authlib + SQLAlchemy",
+    "mozilla": "mozilla-django-oidc",
+    "allauth": "django-allauth openid_connect",
+}
+_AT_LEAST = {"flask_authlib": 2.5, "mozilla": 8.0, "allauth": 10.0}
+_BUDGET = 1.2e3 / H_MICROSECONDS
+_SLICE = 1.5
+_KNOWN = [f"known-{number}" for number in range(20)]
+
+
+class Worker:
+    """A contestant in its process. Every command is sent first and answered later, so that several run at once."""
+
+    def __init__(self, name: str, issuer: str, database: str) -> None:
+        command = [sys.executable, "-m", "benchmarks.worker", name, issuer, database]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self.cpu_ms: dict[str, list[float]] = {"returning": [], "first": []}
+        self.h_ms: list[float] = []
+        self.sent: dict[str, tuple[float, float]] = {}
+
+    def __enter__(self) -> Self:
+        self.answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def ask(self, **command: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(command) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("a contestant died; its words are above")
+        return json.loads(line)
+
+    def sign_in(self, kind: str, subjects: Sequence[str]) -> None:
+        """Note the CPU and the statements of these logins."""
+        self.ask(do="cpu", subjects=subjects)
+        answer = self.answer()
+        self.cpu_ms[kind] += [spent / 1e6 for spent in answer["cpu_ns"]]
+        self.h_ms.append(answer["h_ns"] / 1e6)
+        count = len(subjects)
+        self.sent[kind] = (answer["statements"] / count, answer["control"] / count)
+
+    def warm_up(self) -> None:
+        for _ in range(2):
+            self.ask(do="cpu", subjects=_KNOWN)
+            self.answer()
+
+    def of(self, kind: str) -> float:
+        """Median CPU milliseconds."""
+        return statistics.median(self.cpu_ms[kind])
+
+    def in_h(self, kind: str) -> float:
+        """The same in H of this process, at that time."""
+        return self.of(kind) / statistics.median(self.h_ms)
+
+
+def run(*, quick: bool) -> list[Part]:
+    """Ours on PostgreSQL and SQLite, its peers on PostgreSQL, all with the same provider."""
+    peers.make_available()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(TemporaryDirectory(prefix="jit-bench-")))
+        issuer = stack.enter_context(_provider())
+        root = stack.enter_context(durable_postgresql())
+        urls = {name: new_database(root, name) for name in ("ours", "large", *_NAMES)}
+        urls["sqlite"] = f"sqlite:///{directory / 'login.db'}"
+        workers = {
+            name: stack.enter_context(Worker("ours" if name in ("large", "sqlite") else name, issuer, url))
+            for name, url in urls.items()
+        }
+        for worker in workers.values():
+            worker.warm_up()
+        users = 100_000 if quick else 1_000_000
+        fill(root, "large", users)
+        workers["large"].warm_up()
+        _measure(workers, rounds=4 if quick else 8)
+        rates = _rates(workers, issuer, urls, rounds=2 if quick else 4)
+        return [_report(workers, rates, users)]
+
+
+def _measure(workers: dict[str, Worker], *, rounds: int) -> None:
+    fresh = (f"new-{number}" for number in itertools.count())
+    for _ in range(rounds):
+        for worker in workers.values():
+            worker.sign_in("returning", _KNOWN)
+            worker.sign_in("first", list(itertools.islice(fresh, len(_KNOWN))))
+
+
+def _rates(workers: dict[str, Worker], issuer: str, urls: dict[str, str], *, rounds: int) -> dict[str, float]:
+    """Logins per second: two processes each, whole logins of people who are known, the contestants in turn.
+
+    The medians over the rounds.
+    """
+    names = ("ours", *_NAMES)
+    found: dict[str, list[float]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        pairs = {name: (workers[name], stack.enter_context(Worker(name, issuer, urls[name]))) for name in names}
+        for _, second in pairs.values():
+            second.warm_up()
+        for _ in range(rounds):
+            for name, pair in pairs.items():
+                for number, worker in enumerate(pair):
+                    worker.ask(do="rate", subjects=_KNOWN[number * 10 : number * 10 + 10], seconds=_SLICE)
+                answers = [worker.answer() for worker in pair]
+                found[name].append(sum(answer["logins"] / answer["seconds"] for answer in answers))
+    return {name: statistics.median(rates) for name, rates in found.items()}
+
+
+def _report(workers: dict[str, Worker], rates: dict[str, float], users: int) -> Part:
+    ours, sqlite, large = workers["ours"], workers["sqlite"], workers["large"]
+    returning, first = ours.of("returning"), ours.of("first")
+    rows = [
+        Row("returning user, PostgreSQL", returning, "ms", ours.in_h("returning"), "H", at_most=_BUDGET),
+        Row("first login, PostgreSQL", first, "ms", first / returning, "x returning", at_most=1.3),
+        _trips("returning", ours, 2),
+        _trips("first", ours, 4),
+        Row(f"returning user among {users:,}".replace(",", " "), large.of("returning"), "ms",
+            large.of("returning") / returning, "x few", at_most=1.2),
+        Row(f"first login among {users:,}".replace(",", " "), large.of("first"), "ms",
+            large.of("first") / first, "x few", at_most=1.2),
+        Row("returning user, SQLite", sqlite.of("returning"), "ms"),
+        Row("first login, SQLite", sqlite.of("first"), "ms"),
+    ]  # fmt: skip
+    for name, title in _NAMES.items():
+        peer = workers[name]
+        rows.append(Row(f"{title}, returning", peer.of("returning"), "ms", peer.of("returning") / returning, "x ours"))
+        rows.append(Row(f"{title}, first", peer.of("first"), "ms", peer.of("first") / first, "x ours"))
+        statements = f"{title}, statements returning / first"
+        rows.append(Row(statements, sum(peer.sent["returning"]), f"/ {sum(peer.sent['first']):.1f}"))
+    rows.append(Row("logins per second on these cores", rates["ours"], "/s"))
+    for name, title in _NAMES.items():
+        ratio = rates["ours"] / rates[name]
+        rows.append(Row(f"logins per second, {title}", rates[name], "/s", ratio, "x by ours", at_least=_AT_LEAST[name]))
+    return Part("Login: callback to session cookie, CPU of our process", rows, [
+        "PostgreSQL with durable commits; logins per second are of two processes, with browser, provider and database",
+    ])  # fmt: skip
+
+
+def _trips(kind: str, worker: Worker, at_most: float) -> Row:
+    statements, control = worker.sent[kind]
+    return Row(f"statements, {kind}, beside {control:.1f} BEGIN or COMMIT", statements, "", at_most=at_most)
+
+
+@contextmanager
+def _provider() -> Iterator[str]:
+    """The issuer of a provider in its own process."""
+    command = [sys.executable, "-m", "benchmarks.stub", CLIENT_ID]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.stdin.close()

@@ -1,0 +1,94 @@
+"""Loops that call an application as its server would: a fresh environ or scope each time, the answer read to its end.
+
+The bare applications are here as well: everything is measured over them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from benchmarks.measure import Contestant
+from benchmarks.traffic import environ, scope
+
+WSGIApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
+ASGIApp = Callable[[Any, Any, Any], Any]
+
+_WSGI_HEADERS = [("Content-Type", "text/plain"), ("Content-Length", "2")]
+_START = {"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]}
+_BODY = {"type": "http.response.body", "body": b"ok"}
+
+
+def bare_wsgi(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """The application that everything is measured over."""
+    start_response("200 OK", _WSGI_HEADERS)
+    return [b"ok"]
+
+
+async def bare_asgi(scope: Any, receive: Any, send: Any) -> None:
+    """The same for ASGI."""
+    await send(_START)
+    await send(_BODY)
+
+
+def wsgi(
+    app: WSGIApp, cookies: Sequence[str], *, calls: int = 0, before: Callable[[], None] | None = None
+) -> Contestant:
+    """One request for each Cookie header, or ``calls`` requests with the only one. Any other answer than 200 raises."""
+    environs = _repeated([environ(cookie) for cookie in cookies], calls)
+    seen: list[str] = []
+
+    def start_response(status: str, headers: object, exc_info: object = None) -> None:
+        seen[:] = (status,)
+
+    def run() -> None:
+        for given in environs:
+            answer = app(given.copy(), start_response)
+            for _ in answer:
+                pass
+            close = getattr(answer, "close", None)
+            if close is not None:
+                close()
+        _expect(seen[0][:3] == "200", app, seen[0])
+
+    return Contestant(run, len(environs), before)
+
+
+def asgi(
+    runner: asyncio.Runner,
+    app: ASGIApp,
+    cookies: Sequence[str],
+    *,
+    calls: int = 0,
+    before: Callable[[], None] | None = None,
+) -> Contestant:
+    """The same for an ASGI application, on the event loop of ``runner``."""
+    scopes = _repeated([scope(cookie) for cookie in cookies], calls)
+    seen: list[int] = []
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            seen[:] = (message["status"],)
+
+    async def all_of_them() -> None:
+        for given in scopes:
+            await app(given.copy(), receive, send)
+
+    def run() -> None:
+        runner.run(all_of_them())
+        _expect(seen[0] == 200, app, str(seen[0]))
+
+    return Contestant(run, len(scopes), before)
+
+
+def _repeated(requests: list[dict[str, Any]], calls: int) -> list[dict[str, Any]]:
+    return requests * calls if len(requests) == 1 and calls else requests
+
+
+def _expect(fine: bool, app: object, status: str) -> None:
+    if not fine:
+        raise RuntimeError(f"{app!r} answered {status} where 200 was expected: nothing was measured")

@@ -1,0 +1,154 @@
+"""Behind real servers: CPU of the server's processes per request, guarded over bare, by the kernel's accounting."""
+
+from __future__ import annotations
+
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.measure import H_MICROSECONDS, ROOT, cpu_of_tree, unit_now
+from benchmarks.subject import open_ledger
+from benchmarks.table import Part, Row
+from benchmarks.traffic import PATH, environ, with_others
+
+_CONNECTIONS = 4
+_PATIENCE = 30.0
+
+_SERVERS = {
+    "granian": ("wsgi", ["granian", "--interface", "wsgi", "--workers", "1", "--no-ws", "--log-level", "error"]),
+    "gunicorn": ("wsgi", ["gunicorn", "--workers", "1", "--threads", "2", "--log-level", "error"]),
+    "uvicorn": ("asgi", ["uvicorn", "--log-level", "error", "--no-access-log"]),
+}
+_REQUESTS = {"granian": 1_600, "gunicorn": 1_000, "uvicorn": 1_600}
+_BUDGET = 3.0 / H_MICROSECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A running server."""
+
+    pid: int
+    port: int
+
+
+def run(*, quick: bool) -> list[Part]:
+    """Two servers of each kind side by side, bare and guarded, asked in turn."""
+    rounds = 7 if quick else 15
+    rows: list[Row] = []
+    notes: list[str] = []
+    with TemporaryDirectory(prefix="jit-bench-") as made:
+        database = Path(made) / "jit.db"
+        ledger = open_ledger(database)
+        cookie = ledger.cookie(ledger.session_id)
+        for name in _SERVERS:
+            with ExitStack() as stack:
+                pair = [stack.enter_context(_serving(name, kind, database)) for kind in ("bare", "guarded")]
+                for served in pair:
+                    _load(served.port, cookie, 1_000)
+                costs = [_round(pair, cookie, _REQUESTS[name]) for _ in range(rounds)]
+            bare, over, h = (statistics.median(cost[place] for cost in costs) for place in range(3))
+            # Twice the standard error of a median: a budget inside it is neither kept nor broken.
+            doubt = 2.5 * statistics.stdev(cost[1] for cost in costs) / len(costs) ** 0.5
+            decided = not over - doubt < _BUDGET * h < over + doubt
+            rows.append(Row(f"{name}, bare", bare / 1e3, "µs"))
+            rows.append(
+                Row(f"{name}, over bare", over / 1e3, "µs", over / h, "H", at_most=_BUDGET if decided else None)
+            )
+            if not decided:
+                notes.append(f"{name}: ± {doubt / 1e3:.1f} µs on this machine now, which decides nothing about 3 µs")
+    return [Part("Behind real servers: CPU per authenticated request", rows, notes)]
+
+
+def _round(pair: Sequence[Served], cookie: str, requests: int) -> tuple[float, float, float]:
+    """Nanoseconds per request: bare, what the guarded one takes over it, and H. Bare goes before and after."""
+    before, guarded, after = (_cost(served, cookie, requests) for served in (pair[0], pair[1], pair[0]))
+    bare = (before + after) / 2
+    return bare, guarded - bare, unit_now()
+
+
+def _cost(served: Served, cookie: str, requests: int) -> float:
+    before = cpu_of_tree(served.pid)
+    _load(served.port, cookie, requests)
+    return (cpu_of_tree(served.pid) - before) / requests
+
+
+def _load(port: int, cookie: str, requests: int) -> None:
+    """So many requests over a few connections that are kept alive. Raises ``RuntimeError`` for an answer but 200."""
+    message = _message(cookie)
+    connections = [socket.create_connection(("127.0.0.1", port), _PATIENCE) for _ in range(_CONNECTIONS)]
+    for connection in connections:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        for _ in range(requests // _CONNECTIONS):
+            for connection in connections:
+                connection.sendall(message)
+            for connection in connections:
+                _read_answer(connection)
+    finally:
+        for connection in connections:
+            connection.close()
+
+
+def _read_answer(connection: socket.socket) -> None:
+    received = b""
+    while not received.endswith(b"\r\n\r\nok") and not received.endswith(b"\r\n2\r\nok\r\n0\r\n\r\n"):
+        part = connection.recv(65_536)
+        if not part:
+            raise RuntimeError("the server closed the connection")
+        received += part
+        if not received.startswith(b"HTTP/1.1 200"[: len(received)]):
+            raise RuntimeError(f"the server answered {received[:200]!r}")
+
+
+def _message(cookie: str) -> bytes:
+    headers: Sequence[tuple[str, object]] = [
+        (name.removeprefix("HTTP_").replace("_", "-").title(), value)
+        for name, value in environ(with_others(cookie)).items()
+        if name.startswith("HTTP_")
+    ]
+    lines = [f"GET {PATH}?page=3 HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+@contextmanager
+def _serving(name: str, kind: str, database: Path) -> Iterator[Served]:
+    interface, command = _SERVERS[name]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    where = ["--bind", f"127.0.0.1:{port}"] if name == "gunicorn" else ["--host", "127.0.0.1", "--port", str(port)]
+    program = Path(sys.executable).with_name(command[0])
+    environment = {
+        **os.environ,
+        "JIT_BENCH_DATABASE": str(database),
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    process = subprocess.Popen(
+        [str(program), *command[1:], *where, f"benchmarks.served:{kind}_{interface}"], env=environment, cwd=ROOT
+    )
+    try:
+        end = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > end:
+                    raise SystemExit(f"{name} did not start") from None
+                time.sleep(0.05)
+        yield Served(process.pid, port)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

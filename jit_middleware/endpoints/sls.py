@@ -1,0 +1,134 @@
+"""``sls/<connection>``: Single Logout. The provider ends sessions of ours, or answers a logout that began here.
+
+Nothing happens before the message has verified. What it names is ended in one transaction with the use of its id, so
+that a message seen twice does nothing the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+from urllib.parse import quote
+
+from jit_middleware.endpoints.forms import form_once
+from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.logout import farewell, forget_session
+from jit_middleware.endpoints.onward import send_onward
+from jit_middleware.errors import (
+    Conflict,
+    LogoutNotVerified,
+    LogoutUnconfirmed,
+    ProviderUnavailable,
+    RequestError,
+    VerificationError,
+)
+from jit_middleware.http.cookies import values
+from jit_middleware.http.messages import Request, Response
+from jit_middleware.model import SessionRecord
+from jit_middleware.pages import redirect
+from jit_middleware.ports import Transaction
+from jit_middleware.sso.strategy import Federated, LogoutAnswered, LogoutMessage, LogoutRequested
+
+_LARGEST_FORM = 262_144
+_MOST_SESSIONS = 100_000
+
+
+async def sls(house: House, request: Request, name: str) -> Response:
+    """A logout message of connection ``name``, by redirect or by POST. Raises ``LogoutNotVerified``, or
+    ``LogoutUnconfirmed`` when the provider could not end everything."""
+    federated = house.federated.get(name)
+    if federated is None:
+        raise RequestError("connection_unknown", status=404)
+    if not federated.logs_out:
+        raise RequestError("logout_off", "without a key of ours no logout message can be signed", status=404)
+    try:
+        said = await federated.logout_message(await _message(request))
+    except VerificationError as error:
+        raise LogoutNotVerified(error.reason, error.detail) from error
+    match said:
+        case LogoutRequested():
+            return await _requested(house, request, federated, name, said)
+        case LogoutAnswered(state, complete):
+            if not complete:
+                raise LogoutUnconfirmed("logout_incomplete")
+            if request.method == "GET":
+                if state is not None and state not in values(request.cookie, house.logout_state.name):
+                    raise LogoutUnconfirmed("logout_state_mismatch")
+                return farewell(house, request, state)
+            # A cross-site POST brings no cookie of ours along; the request that follows it does.
+            answered = "" if state is None else f"?state={quote(state, safe='')}"
+            return redirect(house.own("signed-out") + answered, status=303)
+        case _:
+            assert_never(said)
+
+
+async def _message(request: Request) -> LogoutMessage:
+    if request.method == "GET":
+        return LogoutMessage(query=request.query)
+    form: Mapping[str, str] = await form_once(request, _LARGEST_FORM)
+    return LogoutMessage(form=form)
+
+
+async def _requested(
+    house: House, request: Request, federated: Federated, name: str, said: LogoutRequested
+) -> Response:
+    ended = await _end(house, name, said)
+    try:
+        onward = await federated.logout_answer(said)
+    except (ProviderUnavailable, VerificationError):
+        onward = None
+    cookies = forget_session(house) if _is_this_browsers(house, request, ended) else []
+    house.sessions.forget(request.cookie)
+    if onward is None:
+        return redirect(house.own("signed-out"), status=303, cookies=cookies)
+    return send_onward(house, onward, status=303, cookies=cookies)
+
+
+async def _end(house: House, name: str, said: LogoutRequested) -> Sequence[SessionRecord]:
+    now = house.clock.now()
+
+    async def end(tx: Transaction) -> Sequence[SessionRecord]:
+        await tx.claim_once(said.once.purpose, said.once.key, said.once.until)
+        ended: list[SessionRecord] = []
+        for idp_session in said.idp_sessions:
+            ended += await tx.end_sessions(now, connection=name, idp_session=idp_session)
+        if not said.idp_sessions:
+            for session in await _all_of_the_person(tx, name, said):
+                ended += await tx.end_sessions(now, session_id=session.id)
+        for session in ended:
+            await tx.append_audit(house.audit.session_ended(session, cause="slo"))
+        return ended
+
+    try:
+        return await house.ledger.transaction(end)
+    except Conflict as conflict:
+        if conflict.reason == "once_key":
+            raise LogoutNotVerified("logout_replayed", "this message was used before") from conflict
+        raise
+
+
+async def _all_of_the_person(tx: Transaction, name: str, said: LogoutRequested) -> Sequence[SessionRecord]:
+    """A request without a SessionIndex means every session of its NameID (SAML Core §3.7.1)."""
+    user_id: str | None = None
+    if said.subject is not None:
+        found = await tx.find_link(name, said.issuer, said.subject)
+        if found is None or found[0].user_id is None:
+            return []
+        user_id = found[0].user_id
+    sessions = await tx.list_sessions(user_id=user_id, limit=_MOST_SESSIONS)
+    return [
+        session
+        for session in sessions
+        if session.connection == name and (session.idp_session or "").startswith(said.idp_session_prefix)
+    ]
+
+
+def _is_this_browsers(house: House, request: Request, ended: Sequence[SessionRecord]) -> bool:
+    """Whether the browser that brings the message holds one of these sessions, as far as it shows: a cross-site POST
+    shows no cookie of ours."""
+    shown = values(request.cookie, house.sessions.cookie.name)
+    if not shown:
+        return bool(ended)
+    now = house.clock.now()
+    ids = {house.sessions.cookie.read(value, now) for value in shown}
+    return any(session.id in ids for session in ended)

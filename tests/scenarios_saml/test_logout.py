@@ -1,0 +1,211 @@
+"""Single Logout with real identity providers: both ways, by redirect and by POST, always signed and verified."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import pytest
+from lxml import etree
+
+from tests.client import Client
+from tests.peers.agent import Departure
+from tests.peers.saml.person import Person
+from tests.peers.saml.pysaml2 import PySAML2
+from tests.peers.saml.samlp import Samlp
+from tests.peers.saml.sp import SloBinding
+from tests.scenarios_saml.stage import SAMLStage, SAMLStageBuilder, outward
+from tests.worlds import Answer
+
+BINDINGS: tuple[SloBinding, ...] = ("redirect", "post")
+
+
+def person(stage: SAMLStage, who: str) -> Person:
+    agent = stage.agent(who)
+    assert isinstance(agent, Person)
+    return agent
+
+
+def deliver(stage: SAMLStage, client: Client, departure: Departure) -> Answer:
+    """Carry what the provider says to our logout endpoint, as a browser does: from another site."""
+    if departure.fields is None:
+        return client.get(departure.url, initiator=stage.provider.issuer)
+    return client.post(departure.url, departure.fields, initiator=stage.provider.issuer)
+
+
+def message(departure: Departure) -> Any:
+    (name,) = departure.parameters.keys() & {"SAMLResponse", "SAMLRequest"}
+    raw = base64.b64decode(departure.parameters[name])
+    return etree.fromstring(zlib.decompress(raw, -15) if departure.fields is None else raw)
+
+
+@pytest.mark.parametrize("theirs", BINDINGS)
+@pytest.mark.parametrize("ours", BINDINGS)
+def test_a_logout_that_begins_here_ends_the_providers_session_too(
+    build: SAMLStageBuilder, ours: SloBinding, theirs: SloBinding
+) -> None:
+    stage = build(slo_binding=theirs, JIT_SAML_BINDING=ours, at_provider={"validate.logout": True})
+    alice = stage.person("alice")
+    agent = person(stage, alice)
+    stage.sign_in(alice, agent=agent)
+    stolen = stage.client.prepare("GET", "/")
+    asked = outward(stage.client.post("/_jit/logout"))
+    assert (asked.fields is None) == (ours == "redirect")
+    assert message(asked).tag.endswith("LogoutRequest")
+    back = agent.carry(asked)
+    assert back.url.partition("?")[0] == stage.sp.sls
+    assert (back.fields is None) == (theirs == "redirect")
+    home = deliver(stage, stage.client, back)
+    assert home.status in {200, 303}, home.text[:500]
+    if home.status == 303:
+        assert stage.client.get(home.location).status == 200
+    assert b'"session"' not in stage.client.get("/").body
+    (replayed,) = stage.client.together(stolen)
+    assert b'"session"' not in replayed.body
+    assert [event.type for event in stage.events("session.ended")] == ["session.ended"]
+    filled = agent.forms_filled
+    stage.sign_in(alice, agent=agent)
+    assert agent.forms_filled == filled + 1
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_a_logout_at_the_provider_ends_our_session_in_every_worker(
+    build: SAMLStageBuilder, binding: SloBinding
+) -> None:
+    stage = build(slo_binding=binding, variant="persistent", at_provider={"validate.logout": True})
+    alice = stage.person("alice")
+    agent = person(stage, alice)
+    stage.sign_in(alice, agent=agent)
+    other = stage.worker()
+    other.jar = stage.client.jar
+    cookie = other.prepare("GET", "/page")
+    (seen,) = other.together(cookie)
+    assert seen.status == 200
+    told = agent.visit(stage.idp.logout_url())
+    assert (told.fields is None) == (binding == "redirect")
+    answer = outward(deliver(stage, stage.client, told))
+    assert message(answer).tag.endswith("LogoutResponse")
+    assert message(answer).get("InResponseTo") == message(told).get("ID")
+    end = agent.carry(answer)
+    assert end.url == "http://localhost:8000/", "the provider accepts our answer and goes on"
+    stage.clock.advance(1)
+    (gone,) = other.together(cookie)
+    assert gone.status == 302
+    assert len(stage.events("session.ended")) == 1
+
+
+def test_only_the_session_that_is_named_ends(build: SAMLStageBuilder) -> None:
+    stage = build(variant="persistent")
+    alice, bob = stage.person("alice"), stage.person("bob")
+    first, second = person(stage, alice), person(stage, alice)
+    desk, phone, colleague = stage.client, stage.client.another(), stage.client.another()
+    stage.sign_in(alice, client=desk, agent=first)
+    stage.sign_in(alice, client=phone, agent=second)
+    stage.sign_in(bob, client=colleague)
+    deliver(stage, desk, first.visit(stage.idp.logout_url()))
+    stage.clock.advance(1)
+    assert [client.get("/").status for client in (desk, phone, colleague)] == [302, 200, 200]
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_a_logout_request_that_was_changed_ends_nothing(build: SAMLStageBuilder, binding: SloBinding) -> None:
+    stage = build(slo_binding=binding, variant="persistent")
+    alice = stage.person("alice")
+    agent = person(stage, alice)
+    stage.sign_in(alice, agent=agent)
+    told = agent.visit(stage.idp.logout_url())
+    for bent in _bent(told):
+        refused = deliver(stage, stage.client, bent)
+        assert refused.status in {400, 403}, bent
+        assert stage.client.get("/").status == 200
+    assert stage.events("session.ended") == []
+
+
+def test_a_logout_request_is_good_once(build: SAMLStageBuilder) -> None:
+    stage = build(variant="persistent")
+    alice = stage.person("alice")
+    agent = person(stage, alice)
+    stage.sign_in(alice, agent=agent)
+    told = agent.visit(stage.idp.logout_url())
+    deliver(stage, stage.client, told)
+    stage.clock.advance(1)
+    with_same_session = person(stage, alice)
+    stage.sign_in(alice, agent=with_same_session)
+    again = deliver(stage, stage.client, told)
+    assert again.status < 500
+    stage.clock.advance(1)
+    assert stage.client.get("/").status == 200
+    assert len(stage.events("session.ended")) == 1
+
+
+def test_a_logout_answer_to_no_request_of_ours_is_refused(build: SAMLStageBuilder) -> None:
+    stage = build()
+    alice = stage.person("alice")
+    agent = person(stage, alice)
+    stage.sign_in(alice, agent=agent)
+    back = agent.carry(outward(stage.client.post("/_jit/logout")))
+    stranger = stage.client.another()
+    stage.sign_in(alice, client=stranger)
+    assert deliver(stage, stranger, back).status == 400
+    assert stranger.get("/").status == 200
+
+
+def test_a_provider_that_is_down_does_not_keep_anybody_signed_in(build: SAMLStageBuilder) -> None:
+    stage = build()
+    stage.sign_in(stage.person("alice"))
+    stage.provider.stop()
+    try:
+        assert stage.client.post("/_jit/logout").status == 303
+        assert stage.client.get("/").status != 200
+    finally:
+        stage.provider.start()
+
+
+def test_without_a_key_of_ours_logout_ends_our_session_alone(build: SAMLStageBuilder) -> None:
+    stage = build(with_key=False)
+    alice = stage.person("alice")
+    stage.sign_in(alice)
+    left = stage.client.post("/_jit/logout")
+    assert left.location.startswith("http://localhost:8000/")
+    assert stage.client.get(left.location).status == 200
+    assert stage.client.get("/").status == 302
+
+
+def test_samlp_and_pysaml2_log_out_too(build: SAMLStageBuilder, samlp_idp: Samlp, pysaml2_idp: PySAML2) -> None:
+    for idp in (samlp_idp, pysaml2_idp):
+        stage = build(idp=idp, JIT_SAML_SUBJECT="email")
+        alice = stage.person("alice")
+        agent = person(stage, alice)
+        stage.sign_in(alice, agent=agent)
+        back = agent.carry(outward(stage.client.post("/_jit/logout")))
+        assert message(back).tag.endswith("LogoutResponse")
+        home = stage.client.get(back.url, initiator=stage.provider.issuer, follow=True)
+        assert home.status == 200, (idp.site, home.text[:500])
+        assert stage.client.get("/").status == 302
+        filled = agent.forms_filled
+        stage.sign_in(alice, agent=agent)
+        assert agent.forms_filled == filled + 1, idp.site
+
+
+def _bent(told: Departure) -> list[Departure]:
+    """The message unsigned, with another name in it, and with a parameter twice."""
+    if told.fields is None:
+        place = urlsplit(told.url)
+        pairs = parse_qsl(place.query)
+        text = zlib.decompress(base64.b64decode(dict(pairs)["SAMLRequest"]), -15)
+        deflate = zlib.compressobj(wbits=-15)
+        other = deflate.compress(text.replace(b"<samlp:SessionIndex>", b"<samlp:SessionIndex>x")) + deflate.flush()
+        swapped = [(n, base64.b64encode(other).decode() if n == "SAMLRequest" else v) for n, v in pairs]
+        variants = [[p for p in pairs if p[0] not in {"Signature", "SigAlg"}], swapped, [*pairs, pairs[0]]]
+        return [Departure(place._replace(query=urlencode(variant)).geturl()) for variant in variants]
+    root = message(told)
+    unsigned = message(told)
+    for signature in unsigned.findall("{http://www.w3.org/2000/09/xmldsig#}Signature"):
+        unsigned.remove(signature)
+    root.find("{urn:oasis:names:tc:SAML:2.0:protocol}SessionIndex").text = "_another"
+    return [
+        Departure(told.url, {**told.fields, "SAMLRequest": base64.b64encode(etree.tostring(tree)).decode()})
+        for tree in (unsigned, root)
+    ]

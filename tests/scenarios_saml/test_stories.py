@@ -1,0 +1,68 @@
+"""The general stories, through WSGI and ASGI, with a SAML connection: those of ``tests.scenarios``, word for word.
+
+Left out are the ones about OpenID Connect's own messages; what they tell is told of SAML in ``test_saml.py``.
+"""
+
+from __future__ import annotations
+
+from tests.scenarios.test_stories import (
+    test_a_callback_of_a_browser_that_lost_its_cookie_begins_anew_once,
+    test_a_database_that_is_not_there_is_a_clear_503,
+    test_a_mounted_app_keeps_its_mount,
+    test_a_navigation_to_an_api_path_is_not_redirected_either,
+    test_a_new_login_ends_the_session_it_replaces,
+    test_a_profile_is_left_alone_when_sync_is_first_login,
+    test_a_provider_that_is_down_at_start_is_a_clear_page_and_heals,
+    test_a_reloaded_callback_goes_home_without_a_second_code,
+    test_a_role_that_is_gone_is_gone_in_sessions_that_live,
+    test_a_rotated_secret_keeps_everybody_signed_in,
+    test_a_session_cookie_that_never_comes_back_ends_in_a_page_that_names_the_cause,
+    test_a_suspended_user_is_out_within_the_bound_and_is_not_revived_by_a_login,
+    test_a_username_that_is_taken_never_links,
+    test_a_websocket_without_a_session_is_refused_before_accept,
+    test_a_write_from_another_site_is_refused,
+    test_birthright_roles_come_and_go_with_the_claims,
+    test_gates,
+    test_live_sessions_outlive_the_provider,
+    test_logout_wants_a_token_or_our_own_origin,
+    test_match_only_and_off_create_nobody_but_let_linked_people_in,
+    test_our_cookies_are_hidden_from_the_app_and_others_are_not,
+    test_pending_users_are_recorded_and_wait,
+    test_public_and_optional_paths_are_anonymous_until_somebody_signs_in,
+    test_ready_says_when_it_can_serve,
+    test_the_profile_follows_the_provider_and_the_username_stays,
+    test_the_session_endpoint_says_who_i_am,
+    test_two_tabs_both_end_well,
+    test_what_cannot_follow_a_redirect_gets_a_401_with_the_login_url,
+)
+
+__all__ = [
+    "test_a_callback_of_a_browser_that_lost_its_cookie_begins_anew_once",
+    "test_a_database_that_is_not_there_is_a_clear_503",
+    "test_a_mounted_app_keeps_its_mount",
+    "test_a_navigation_to_an_api_path_is_not_redirected_either",
+    "test_a_new_login_ends_the_session_it_replaces",
+    "test_a_profile_is_left_alone_when_sync_is_first_login",
+    "test_a_provider_that_is_down_at_start_is_a_clear_page_and_heals",
+    "test_a_reloaded_callback_goes_home_without_a_second_code",
+    "test_a_role_that_is_gone_is_gone_in_sessions_that_live",
+    "test_a_rotated_secret_keeps_everybody_signed_in",
+    "test_a_session_cookie_that_never_comes_back_ends_in_a_page_that_names_the_cause",
+    "test_a_suspended_user_is_out_within_the_bound_and_is_not_revived_by_a_login",
+    "test_a_username_that_is_taken_never_links",
+    "test_a_websocket_without_a_session_is_refused_before_accept",
+    "test_a_write_from_another_site_is_refused",
+    "test_birthright_roles_come_and_go_with_the_claims",
+    "test_gates",
+    "test_live_sessions_outlive_the_provider",
+    "test_logout_wants_a_token_or_our_own_origin",
+    "test_match_only_and_off_create_nobody_but_let_linked_people_in",
+    "test_our_cookies_are_hidden_from_the_app_and_others_are_not",
+    "test_pending_users_are_recorded_and_wait",
+    "test_public_and_optional_paths_are_anonymous_until_somebody_signs_in",
+    "test_ready_says_when_it_can_serve",
+    "test_the_profile_follows_the_provider_and_the_username_stays",
+    "test_the_session_endpoint_says_who_i_am",
+    "test_two_tabs_both_end_well",
+    "test_what_cannot_follow_a_redirect_gets_a_401_with_the_login_url",
+]

@@ -1,0 +1,118 @@
+"""Heavy work: done off the event loop, bounded in number and time; background work: begun and not waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextvars import ContextVar
+
+import pytest
+
+from jit_middleware.bridge import step
+from jit_middleware.errors import Busy, VerificationError
+from jit_middleware.offload import InBackground, InThisThread, InThreads
+
+seen: ContextVar[str] = ContextVar("seen", default="nothing")
+
+
+def test_under_wsgi_work_is_done_by_the_thread_itself() -> None:
+    assert step(InThisThread()(threading.get_ident)) == threading.get_ident()
+
+
+def test_under_wsgi_a_failure_frees_its_turn() -> None:
+    offload = InThisThread(most=1, deadline=0.05)
+
+    def fail() -> None:
+        raise VerificationError("digest_mismatch")
+
+    for _ in range(3):
+        with pytest.raises(VerificationError):
+            step(offload(fail))
+    assert step(offload(lambda: 1)) == 1
+
+
+def test_under_wsgi_only_so_many_are_at_it_at_once() -> None:
+    offload = InThisThread(most=1, deadline=0.05)
+    began, over = threading.Event(), threading.Event()
+
+    def long() -> None:
+        began.set()
+        over.wait(5)
+
+    thread = threading.Thread(target=lambda: step(offload(long)))
+    thread.start()
+    assert began.wait(5)
+    with pytest.raises(Busy, match="busy"):
+        step(offload(lambda: 1))
+    over.set()
+    thread.join()
+    assert step(offload(lambda: 1)) == 1
+
+
+def test_under_asgi_work_is_done_elsewhere_with_its_context() -> None:
+    async def flow() -> tuple[bool, str]:
+        seen.set("here")
+        return await InThreads()(lambda: (threading.current_thread() is threading.main_thread(), seen.get()))
+
+    assert asyncio.run(flow()) == (False, "here")
+
+
+def test_under_asgi_the_loop_goes_on_and_a_failure_comes_out_as_it_is() -> None:
+    async def flow() -> None:
+        over = threading.Event()
+        offload = InThreads(most=2)
+        long = asyncio.create_task(offload(lambda: over.wait(5)))
+        await asyncio.sleep(0)
+        with pytest.raises(VerificationError, match="digest_mismatch"):
+            await offload(lambda: (_ for _ in ()).throw(VerificationError("digest_mismatch")))
+        over.set()
+        assert await long is True
+
+    asyncio.run(flow())
+
+
+def test_under_asgi_a_flood_is_refused_and_a_slow_one_is_not_waited_for() -> None:
+    async def flow() -> None:
+        over = threading.Event()
+        offload = InThreads(most=1, waiting=1, deadline=0.05)
+        first, second = (asyncio.create_task(offload(lambda: over.wait(5))) for _ in range(2))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="busy"):
+            await offload(lambda: 1)
+        for slow in (first, second):
+            with pytest.raises(Busy, match="deadline"):
+                await slow
+        with pytest.raises(Busy, match="deadline"):  # the second never began, the first is still at it
+            await offload(lambda: 1)
+        over.set()
+        for _ in range(100):
+            await asyncio.sleep(0.01)
+            try:
+                assert await offload(lambda: 1) == 1
+            except Busy:
+                continue
+            return
+        raise AssertionError("the pool never got free")
+
+    asyncio.run(flow())
+
+
+def test_background_work_runs_in_both_worlds() -> None:
+    done = threading.Event()
+
+    async def work() -> None:
+        done.set()
+
+    InBackground("wsgi")(work)
+    assert done.wait(5)
+
+    async def flow() -> bool:
+        ran = asyncio.Event()
+
+        async def later() -> None:
+            ran.set()
+
+        InBackground("asgi")(later)
+        return await asyncio.wait_for(ran.wait(), 5)
+
+    assert asyncio.run(flow())
