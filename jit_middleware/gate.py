@@ -16,7 +16,7 @@ from urllib.parse import quote
 from jit_middleware.endpoints import House, answer
 from jit_middleware.endpoints.login import challenge
 from jit_middleware.endpoints.refusal import refuse, unauthenticated
-from jit_middleware.errors import JITError, RequestError, StoreUnavailable
+from jit_middleware.errors import AdapterError, JITError, RequestError, StoreUnavailable
 from jit_middleware.http.headers import Scrubber
 from jit_middleware.http.messages import Decision, PassThrough, Request, Respond
 from jit_middleware.http.navigation import follows_redirects, forged_write
@@ -58,7 +58,8 @@ class Gate:
                 return Respond(await answer(house, request, own))
             return await self._judge(request)
         except JITError as error:
-            retry = house.target(_location(request, house)) if follows_redirects(request) else None
+            again = isinstance(error, AdapterError) and follows_redirects(request)
+            retry = house.target(_location(request, house)) if again else None
             return Respond(refuse(house, request, error, reference=house.reference(), retry=retry))
 
     async def _judge(self, request: Request) -> Decision:

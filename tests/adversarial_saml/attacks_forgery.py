@@ -47,11 +47,11 @@ def _template(name: str, edit: Callable[[Element], object], reason: Reason) -> A
 def _encrypted(
     name: str, reason: Reason, how: Callable[[], Encrypting] = Encrypting, *, sign: str = "assertion", keys: bool = True
 ) -> Attack:
-    told = {"decryption_keys": _OpenLater()} if keys else {}
+    told = {"decryption_keys": OpenLater()} if keys else {}
     return Attack(name, lambda: posted(minted(sign=sign, encrypting=how())), reason, told)
 
 
-class _OpenLater(tuple[()]):
+class OpenLater(tuple[()]):
     """Stands for the service's keys, which are made when the first test needs them."""
 
 
@@ -347,11 +347,11 @@ ENCRYPTED = [
     _wrong_way("cipher text by reference", lambda data: data[2].append(child("xenc:CipherReference", URI="file:///dev/zero")), Reason.ELEMENT_NOT_ALLOWED),
     _wrong_way("agreed key", lambda data: data[1].append(child("xenc:AgreementMethod", Algorithm="x")), Reason.ELEMENT_NOT_ALLOWED),
     _wrong_way("EncryptionProperties", lambda data: data.append(child("xenc:EncryptionProperties")), Reason.ELEMENT_NOT_ALLOWED),
-    Attack("name encrypted with triple DES", lambda: posted(minted(edit=_id_encrypted(lambda: Encrypting(algorithm=f"{XENC}tripledes-cbc")))), Reason.ENCRYPTION_ALGORITHM, {"decryption_keys": _OpenLater()}),
-    Attack("another element encrypted as a name", lambda: posted(minted(edit=lambda root: encrypt(_issuer_as_name(root), "EncryptedID"))), Reason.DECRYPTION_FAILED, {"decryption_keys": _OpenLater()}),
-    Attack("name changed before it was encrypted again", lambda: posted(minted(before_encryption=say(NAME, "mallory"), encrypting=Encrypting())), Reason.DIGEST_MISMATCH, {"decryption_keys": _OpenLater()}),
-    Attack("same ID inside and outside the cipher text", lambda: posted(minted(before_encryption=lambda root: root.set("ID", one(root, "saml:Assertion").get("ID", "")), encrypting=Encrypting())), Reason.ID_DUPLICATE, {"decryption_keys": _OpenLater()}),
-    Attack("comment inside the cipher text", lambda: posted(minted(before_encryption=lambda root: one(root, NAME).append(etree.Comment("x")), encrypting=Encrypting())), Reason.DECRYPTION_FAILED, {"decryption_keys": _OpenLater()}),
+    Attack("name encrypted with triple DES", lambda: posted(minted(edit=_id_encrypted(lambda: Encrypting(algorithm=f"{XENC}tripledes-cbc")))), Reason.ENCRYPTION_ALGORITHM, {"decryption_keys": OpenLater()}),
+    Attack("another element encrypted as a name", lambda: posted(minted(edit=lambda root: encrypt(_issuer_as_name(root), "EncryptedID"))), Reason.DECRYPTION_FAILED, {"decryption_keys": OpenLater()}),
+    Attack("name changed before it was encrypted again", lambda: posted(minted(before_encryption=say(NAME, "mallory"), encrypting=Encrypting())), Reason.DIGEST_MISMATCH, {"decryption_keys": OpenLater()}),
+    Attack("same ID inside and outside the cipher text", lambda: posted(minted(before_encryption=lambda root: root.set("ID", one(root, "saml:Assertion").get("ID", "")), encrypting=Encrypting())), Reason.ID_DUPLICATE, {"decryption_keys": OpenLater()}),
+    Attack("comment inside the cipher text", lambda: posted(minted(before_encryption=lambda root: one(root, NAME).append(etree.Comment("x")), encrypting=Encrypting())), Reason.DECRYPTION_FAILED, {"decryption_keys": OpenLater()}),
 ]  # fmt: skip
 
 
@@ -367,11 +367,12 @@ def _issuer_as_name(root: Element) -> Element:
 def told(attack: Attack) -> dict[str, object]:
     """What differs from the usual expectations, keys made by now: a name stands for its key pair's certificate."""
     changes = dict(attack.told)
-    if isinstance(changes.get("decryption_keys"), _OpenLater):
+    if isinstance(changes.get("decryption_keys"), OpenLater):
         changes["decryption_keys"] = (pair("sp").sp_key,)
     if isinstance(certificate := changes.get("idp_certificates"), str):
         bits = 1024 if certificate == "weak" else 2048
-        changes["idp_certificates"] = (pair(certificate, bits=bits).certificate,)
+        made = pair(certificate, bits=bits, elliptic=certificate == "elliptic")
+        changes["idp_certificates"] = (made.certificate,)
     return changes
 
 

@@ -8,10 +8,11 @@ from jit_middleware.errors import VerificationError
 from jit_middleware.sso.saml.response import ResponseVerifier
 from tests.adversarial_saml.attack import Attack
 from tests.adversarial_saml.attacks_binding import BINDING
+from tests.adversarial_saml.attacks_details import DETAILS
 from tests.adversarial_saml.attacks_forgery import FORGERY, told
 from tests.adversarial_saml.mint import expectations, minted, posted
 
-ALL = [*BINDING, *FORGERY]
+ALL = [*BINDING, *FORGERY, *DETAILS]
 
 
 @pytest.mark.parametrize("attack", [pytest.param(attack, id=attack.name) for attack in ALL])

@@ -199,6 +199,14 @@ VARIANTS: dict[str, Edit] = {
     "no attributes": drop("saml:AttributeStatement"),
     "no session": put("saml:AuthnStatement", SessionIndex=None, SessionNotOnOrAfter=None),
     "qualifiers": put(NAME, NameQualifier=IDP, SPNameQualifier=SP),
+    "a name qualified by somebody else, of a format where that means nothing": put(
+        NAME, Format="urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress", NameQualifier="https://other.example/"
+    ),
+    "friendly names left empty": lambda root: [
+        attribute.set("FriendlyName", "") for attribute in one(root, "saml:AttributeStatement")
+    ],
+    "signed in by a clock a minute ahead": put("saml:AuthnStatement", AuthnInstant=at(60)),
+    "a day of validity": put("saml:SubjectConfirmationData", NotOnOrAfter=at(86_460)),
     "where and by whom": lambda root: (
         one(root, "saml:AuthnStatement").insert(0, child("saml:SubjectLocality", Address="192.0.2.7")),
         one(root, "saml:AuthnContext").append(child("saml:AuthenticatingAuthority", "https://upstream.example/")),
@@ -234,6 +242,23 @@ def test_values_of_attributes(verifier: ResponseVerifier) -> None:
     said = accepted(verifier, minted(edit=edit))
     assert said.attributes["groups"] == ("x,admin", "opaque-1")
     assert said.friendly_names == {"mail": "urn:oid:0.9.2342.19200300.100.1.3"}, "a formal name is never led astray"
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("issuers", [True, False])
+def test_text_behind_a_signature_belongs_to_what_is_signed(
+    verifier: ResponseVerifier, placement: str, issuers: bool
+) -> None:
+    def indented(signature: Element) -> None:
+        signature.tail = "\n   "
+
+    def edit(root: Element) -> None:
+        root[0].tail = root.text = one(root, "saml:Assertion").text = "\n  "
+        if not issuers:
+            root.remove(root[0])
+
+    xml = minted(sign=placement, edit=edit, signing=Signing(edit=indented, prefixes="p " * 32))
+    assert accepted(verifier, xml).name_id == "alice-7f3a"
 
 
 def test_a_requested_context_that_was_used(verifier: ResponseVerifier) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -7,6 +10,14 @@ from jit_middleware.keyring import Keyring
 
 OLD, NEW, RETIRED = b"o" * 32, b"n" * 32, b"r" * 32
 NOW = 1_800_000_000
+
+
+@pytest.mark.parametrize("purpose", ["session", "login-state", ""])
+@pytest.mark.parametrize("secret", [OLD, b"\x00" * 32, bytes(range(64)), b"k" * 65])
+def test_keys_are_derived_by_hkdf_sha_256_without_a_salt(secret: bytes, purpose: str) -> None:
+    info = b"jit_middleware/" + purpose.encode()
+    expected = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
+    assert Keyring([NEW, secret]).derive(purpose)[1] == expected
 
 
 def test_a_rotated_secret_still_verifies_and_no_longer_signs() -> None:

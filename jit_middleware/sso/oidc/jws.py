@@ -1,7 +1,7 @@
 """Signed tokens (RFC 7515, compact form): judged before any cryptography, verified with given keys only.
 
-joserfc does the cryptography, and is imported with the first token. What decides, the header and which key may be tried,
-is decided here and in ``keys``.
+joserfc does the cryptography, and is imported with the first token. What decides, the header and which key may be
+tried, is decided here and in ``keys``.
 """
 
 from __future__ import annotations

@@ -88,8 +88,6 @@ def verified(parent: Element, keys: tuple[TrustedKey, ...]) -> Element | None:
     envelope = read_envelope(parent)
     if envelope is None:
         return None
-    if not keys:
-        raise VerificationError(Reason.CERTIFICATE_UNUSABLE)
     signed_info = canonical_bytes(envelope.signed_info, envelope.signed_info_prefixes)
     if not any(envelope.algorithm.verifies(key.public, envelope.signature_value, signed_info) for key in keys):
         raise VerificationError(Reason.SIGNATURE_INVALID)

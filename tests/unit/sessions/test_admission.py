@@ -122,6 +122,16 @@ def test_one_session_is_kept_under_one_header_only() -> None:
     assert cache.get_by_header("x" * 2_000) is None
 
 
+def test_fewer_headers_are_remembered_than_sessions_and_a_session_is_found_without_one() -> None:
+    cache, many = SessionCache(), 5_000
+    for number in range(many):
+        held = entry(f"s{number}")
+        cache.put(f"cookie{number}", held)
+        cache.put_header(f"a={number}; jit=x", held, held.pass_with(""))
+    assert sum(cache.get_by_header(f"a={number}; jit=x") is not None for number in range(many)) <= 4_096
+    assert all(cache.get(f"cookie{number}") is not None for number in range(many))
+
+
 def test_a_revocation_between_look_up_and_keeping_is_not_lost(middleware: JITMiddleware, fake_clock: FakeClock) -> None:
     """A revocation is read by another thread while a session is being loaded: what was loaded must not stay."""
     gate = middleware.gate

@@ -39,7 +39,8 @@ def test_toml_example_of_the_reference_loads(tmp_path: Path) -> None:
     (tmp_path / "partners-secret").write_text("two\n")
     settings = Settings.load({"JIT_CONFIG": str(tmp_path / "jit.toml")})
     staff, partners, campus = settings.connections
-    assert isinstance(staff, OIDCConnection) and isinstance(partners, OIDCConnection)
+    assert isinstance(staff, OIDCConnection)
+    assert isinstance(partners, OIDCConnection)
     assert (staff.client_secret, partners.client_secret) == ("one", "two")
     assert isinstance(campus, SAMLConnection)
     assert settings.connections[0].claims.username == "preferred_username || email"

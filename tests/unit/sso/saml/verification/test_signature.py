@@ -139,6 +139,28 @@ class TestEnveloped:
         where = '<ds:KeyInfo><ds:RetrievalMethod URI="file:///dev/zero"/></ds:KeyInfo>'
         assert verify_enveloped(theirs(how=Signing(key_info=where)), certificates())
 
+    def test_a_reference_to_no_id_at_all(self) -> None:
+        for uri in ("#None", "#", ""):
+            xml = theirs().replace(b' ID="_l1"', b"").replace(b'URI="#_l1"', f'URI="{uri}"'.encode())
+            assert enveloped_refused(xml) == Reason.SIGNATURE_REFERENCE
+
+    @pytest.mark.parametrize(
+        ("path", "inside", "reason"),
+        [
+            ("ds:SignatureMethod", "HMACOutputLength", Reason.SIGNATURE_ALGORITHM),
+            ("ds:Transform[1]", "XPath", Reason.SIGNATURE_TRANSFORM),
+            ("ds:Transform[2]", "XPath", Reason.SIGNATURE_TRANSFORM),
+            ("ds:CanonicalizationMethod", "XPath", Reason.SIGNATURE_TRANSFORM),
+            ("ds:Signature", "Object", Reason.SIGNATURE_MALFORMED),
+            ("ds:SignedInfo", "Reference", Reason.SIGNATURE_REFERENCE),
+            ("ds:Reference", "Transforms", Reason.SIGNATURE_MALFORMED),
+        ],
+    )
+    def test_nothing_is_added_to_a_signature(self, path: str, inside: str, reason: Reason) -> None:
+        root = etree.fromstring(theirs())
+        one(root, path).append(child(f"ds:{inside}"))
+        assert enveloped_refused(etree.tostring(root)) == reason
+
     def test_no_usable_certificate(self) -> None:
         assert enveloped_refused(theirs(), CERTIFICATES) == Reason.CERTIFICATE_UNUSABLE
         assert enveloped_refused(theirs(), ()) == Reason.CERTIFICATE_UNUSABLE
