@@ -18,7 +18,7 @@ def check_gates(settings: ProvisioningSettings, mapped: MappedClaims) -> None:
         if mapped.email is None or domain_of(mapped.email) not in settings.allowed_domains:
             raise NotProvisioned("domain_not_allowed", "the e-mail domain is not among JIT_ALLOWED_DOMAINS")
         if not mapped.email_verified:
-            detail = "the provider does not say email_verified, and the domain is not among JIT_OIDC_VERIFIED_DOMAINS"
+            detail = "neither the provider nor JIT_OIDC_VERIFIED_DOMAINS (JIT_SAML_…) vouches for the address"
             raise NotProvisioned("email_not_vouched", detail)
     if settings.required_groups and not set(settings.required_groups).intersection(mapped.groups or ()):
         raise NotProvisioned("group_required", "none of JIT_REQUIRED_GROUPS is among the groups")

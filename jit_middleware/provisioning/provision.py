@@ -267,7 +267,7 @@ class Provisioner:
         address = plain_email(mapped.username)
         domains = self._verified_domains.get(login.identity.connection, ())
         if address is None or domain_of(address) not in domains:
-            detail = "the username is an address nobody vouches for: see JIT_OIDC_VERIFIED_DOMAINS, JIT_CLAIMS_USERNAME"
+            detail = "an address nobody vouches for: see JIT_OIDC_VERIFIED_DOMAINS (JIT_SAML_…), JIT_CLAIMS_USERNAME"
             raise NotProvisioned("username_not_vouched", detail)
 
     def _link(self, identity: VerifiedIdentity, user_id: str | None) -> IdentityLink:

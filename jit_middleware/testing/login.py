@@ -19,7 +19,8 @@ from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
 def login_as(middleware: WSGIMiddleware, subject: str, **claims: JSON) -> str:
     """Sign ``subject`` in at a WSGI application and return the ``Cookie`` header of the session.
 
-    ``claims`` are what the provider would have said: ``preferred_username``, ``email``, ``email_verified``, ``groups``.
+    ``claims`` are what the provider would have said: ``preferred_username``, ``email``, ``email_verified``, ``groups``;
+    with a SAML connection its attributes, and ``subject`` is the NameID.
     The connection is the first one configured. Raises ``NotProvisioned`` like a real login.
 
     ::
@@ -44,7 +45,7 @@ async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
         connection=connection.name,
         issuer=_issuer(connection),
         subject=subject,
-        claims={"sub": subject, **claims},
+        claims=_told(connection, subject, claims),
         tenant=connection.tenant,
         email=email if isinstance(email, str) else None,
         email_verified=claims.get("email_verified") is True,
@@ -62,3 +63,13 @@ async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
 def _issuer(connection: OIDCConnection | SAMLConnection) -> str:
     """The provider's name; a SAML provider's may be known from its metadata only, which nobody is asked for here."""
     return connection.issuer if isinstance(connection, OIDCConnection) else connection.idp_entity_id or connection.name
+
+
+def _told(connection: OIDCConnection | SAMLConnection, subject: str, claims: dict[str, JSON]) -> dict[str, JSON]:
+    """The claims as a verifier of this connection's protocol shapes them."""
+    if isinstance(connection, OIDCConnection):
+        return {"sub": subject, **claims}
+    attributes: dict[str, JSON] = {
+        name: [value] if isinstance(value, str) else value for name, value in claims.items() if value is not None
+    }
+    return {**claims, "attributes": attributes, "name_id": subject, "subject": subject}

@@ -8,7 +8,7 @@ import pytest
 import xmlsec
 from lxml import etree
 
-from jit_middleware.errors import ProviderRefused
+from jit_middleware.errors import ProviderRefused, VerificationError
 from jit_middleware.sso.saml.reasons import Reason
 from jit_middleware.sso.saml.response import ResponseVerifier, VerifiedAssertion
 from tests.adversarial_saml.attack import both, drop, put, say
@@ -187,7 +187,6 @@ VARIANTS: dict[str, Edit] = {
     "an assertion ten minutes old": put("saml:Assertion", IssueInstant=at(-660)),
     "fractions of a second": put("saml:Assertion", IssueInstant=at(0).replace("Z", ".1234567Z")),
     "an hour of validity": put("saml:SubjectConfirmationData", NotOnOrAfter=at(4200)),
-    "no Issuer on the Response": lambda root: root.remove(root[0]),
     "an Issuer of format entity": put(
         "saml:Assertion/saml:Issuer", Format="urn:oasis:names:tc:SAML:2.0:nameid-format:entity"
     ),
@@ -244,6 +243,16 @@ def test_values_of_attributes(verifier: ResponseVerifier) -> None:
     assert said.friendly_names == {"mail": "urn:oid:0.9.2342.19200300.100.1.3"}, "a formal name is never led astray"
 
 
+def test_an_issuer_on_the_response_is_needed_only_where_it_is_signed(verifier: ResponseVerifier) -> None:
+    def edit(root: Element) -> None:
+        root.remove(root[0])
+
+    assert accepted(verifier, minted(sign="assertion", edit=edit)).name_id == "alice-7f3a"
+    for placement in ("response", "response assertion"):
+        with pytest.raises(VerificationError, match="issuer_mismatch"):
+            accepted(verifier, minted(sign=placement, edit=edit))
+
+
 @pytest.mark.parametrize("placement", PLACEMENTS)
 @pytest.mark.parametrize("issuers", [True, False])
 def test_text_behind_a_signature_belongs_to_what_is_signed(
@@ -254,7 +263,7 @@ def test_text_behind_a_signature_belongs_to_what_is_signed(
 
     def edit(root: Element) -> None:
         root[0].tail = root.text = one(root, "saml:Assertion").text = "\n  "
-        if not issuers:
+        if not issuers and placement == "assertion":
             root.remove(root[0])
 
     xml = minted(sign=placement, edit=edit, signing=Signing(edit=indented, prefixes="p " * 32))

@@ -32,6 +32,7 @@ from jit_middleware.sso.strategy import (
 _UNKNOWN_KEY: Final = frozenset(
     {Reason.SIGNATURE_INVALID, Reason.DIGEST_MISMATCH, Reason.CERTIFICATE_UNUSABLE, Reason.VERIFIERS_DISAGREE}
 )
+_FRESH: Final = 600  # seconds: a login that began at the provider is this old at most, like its assertion
 
 
 class SAMLStrategy:
@@ -124,14 +125,15 @@ class SAMLStrategy:
         return sent(xml, destination, binding=binding, parameter="SAMLRequest", relay_state=login.state, key=key)
 
     async def callback_phase(self, answer: Mapping[str, str], login: LoginState) -> VerifiedIdentity:
-        return await self._identify(answer, derived_id(login.nonce))
+        return await self._identify(answer, derived_id(login.nonce), since=login.created_at)
 
     async def unsolicited_phase(self, answer: Mapping[str, str]) -> VerifiedIdentity:
         if not self.allows_unsolicited:
             raise VerificationError("idp_initiated_off", "a login that began at the provider")
-        return await self._identify(answer, None)
+        return await self._identify(answer, None, since=self._clock.now() - _FRESH)
 
-    async def _identify(self, answer: Mapping[str, str], request_id: str | None) -> VerifiedIdentity:
+    async def _identify(self, answer: Mapping[str, str], request_id: str | None, *, since: int) -> VerifiedIdentity:
+        """Who signed in; ``since`` is when at the earliest, where the connection forces a new authentication."""
         idp = await self._idp.get()
         try:
             assertion = await self._verify(answer, request_id, idp)
@@ -142,6 +144,11 @@ class SAMLStrategy:
                     raise ProviderRefused(error.reason, error.detail) from error
                 raise
             assertion = await self._verify(answer, request_id, renewed)
+        if self._connection.force_authn and assertion.authn_instant < since - self._connection.clock_skew:
+            # Core §3.4.1: the provider is asked to authenticate the person anew, and not every provider does.
+            raise VerificationError(
+                "login_too_old", "authenticated before this login began, although ForceAuthn was on"
+            )
         return identity_of(assertion, self._connection, sp_entity_id=self._entity_id)
 
     async def _verify(self, answer: Mapping[str, str], request_id: str | None, idp: IdPMetadata) -> VerifiedAssertion:
@@ -202,6 +209,7 @@ class SAMLStrategy:
             sls_url=self._sls_url,
             now=self._clock.now(),
             clock_skew=self._connection.clock_skew,
+            decryption_keys=self._keys,
         )
         return await self._offload(lambda: read_logout(message, self._connection, expected))
 

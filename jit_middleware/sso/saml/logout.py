@@ -7,7 +7,7 @@ URLs, when, and whether it was seen before. Nothing in it is acted on before tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal
 from urllib.parse import unquote_plus
@@ -17,9 +17,11 @@ from lxml import etree
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import OnceKey
 from jit_middleware.settings import SAMLConnection
+from jit_middleware.sso.saml.decryption import open_encrypted
 from jit_middleware.sso.saml.identity import KnownName, person_name, session_name
 from jit_middleware.sso.saml.instants import instant as time_of
 from jit_middleware.sso.saml.instants import is_over, optional_instant
+from jit_middleware.sso.saml.keys import SPKey
 from jit_middleware.sso.saml.names import SUCCESS, UNSPECIFIED
 from jit_middleware.sso.saml.names import assertion as saml
 from jit_middleware.sso.saml.names import protocol as samlp
@@ -49,6 +51,7 @@ class LogoutExpectations:
     sls_url: str
     now: int
     clock_skew: int
+    decryption_keys: tuple[SPKey, ...] = field(default=(), repr=False)
 
 
 # --- what we say --------------------------------------------------------------------------------------------------
@@ -154,9 +157,7 @@ def _request(
 ) -> LogoutRequested:
     if is_over(optional_instant(root, "NotOnOrAfter"), expected.now, expected.clock_skew):
         raise VerificationError("logout_expired", "its NotOnOrAfter has passed")
-    if root.find(saml("EncryptedID")) is not None:
-        raise VerificationError("logout_name_id_encrypted", "the NameID of a logout is not decrypted")
-    name = _only(root, saml("NameID"), Reason.SUBJECT_MISSING)
+    name = _name_id(root, expected.decryption_keys)
     text = _text(name)
     if not text:
         raise VerificationError(Reason.NAME_ID_MALFORMED)
@@ -198,6 +199,19 @@ def _answer(root: Element, relay_state: str | None) -> LogoutAnswered:
     # A second-level code says that some other service did not take part (Core §3.2.2.2: PartialLogout).
     complete = codes[0].get("Value") == SUCCESS and codes[0].find(samlp("StatusCode")) is None
     return LogoutAnswered(relay_state, complete)
+
+
+def _name_id(root: Element, keys: tuple[SPKey, ...]) -> Element:
+    """The one name, opened if it is encrypted: the signature over the message covers it."""
+    names = [child for child in root if child.tag in {saml("NameID"), saml("EncryptedID"), saml("BaseID")}]
+    if len(names) != 1 or names[0].tag == saml("BaseID"):
+        raise VerificationError(Reason.SUBJECT_MISSING)
+    if names[0].tag == saml("NameID"):
+        return names[0]
+    opened = open_encrypted(names[0], keys, signed_outside=True)
+    if opened.tag != saml("NameID"):
+        raise VerificationError(Reason.SUBJECT_MISSING)
+    return opened
 
 
 def _only(root: Element, tag: str, reason: Reason) -> Element:

@@ -41,10 +41,10 @@ def read_name(name_id: Element, expected: Expectations) -> Name:
     if form not in PERSON_FORMATS:
         raise VerificationError(Reason.NAME_ID_FORMAT)
     qualifier, sp_qualifier = name_id.get("NameQualifier"), name_id.get("SPNameQualifier")
-    if sp_qualifier is not None and sp_qualifier != expected.sp_entity_id:
+    if sp_qualifier not in {None, "", expected.sp_entity_id}:
         raise VerificationError(Reason.NAME_ID_QUALIFIER, "SPNameQualifier")
     # SAML Core §8.3.7: the qualifiers are part of a persistent name; another provider's names are not this one's.
-    if form == PERSISTENT and qualifier not in {None, expected.idp_entity_id}:
+    if form == PERSISTENT and qualifier not in {None, "", expected.idp_entity_id}:
         raise VerificationError(Reason.NAME_ID_QUALIFIER, "NameQualifier")
     return Name(text, form, qualifier, sp_qualifier)
 

@@ -50,13 +50,10 @@ def check_authentication(statement: Element, expected: Expectations) -> tuple[in
     if is_over(ends, expected.now, expected.clock_skew):
         raise VerificationError(Reason.SESSION_ENDED)
     contexts = [one.text or "" for one in statement.iter(assertion("AuthnContextClassRef"))]
-    if len(contexts) > 1 or (expected.requested_contexts and contexts[:1] not in _singles(expected.requested_contexts)):
+    context = contexts[0] if contexts else None
+    if len(contexts) > 1 or (expected.requested_contexts and context not in expected.requested_contexts):
         raise VerificationError(Reason.AUTHN_CONTEXT_MISMATCH)
-    return signed_in, contexts[0] if contexts else None, ends
-
-
-def _singles(contexts: tuple[str, ...]) -> list[list[str]]:
-    return [[context] for context in contexts]
+    return signed_in, context, ends
 
 
 def _check_version_and_age(element: Element, expected: Expectations) -> int:

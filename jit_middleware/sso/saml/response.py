@@ -107,6 +107,9 @@ def _signed_parts(
     inner = verified(plain if untouched is None else untouched, keys)
     if inner is None and outer is None:
         raise VerificationError(Reason.SIGNATURE_MISSING)
+    # SAML Profiles §4.1.4.2 with erratum E26: who sends it must be named where the message is signed or encrypted.
+    if (outer is not None or opened is not None) and response.find(assertion("Issuer")) is None:
+        raise VerificationError(Reason.ISSUER_MISMATCH, "a signed or encrypted Response without Issuer")
     return response, plain if inner is None else inner, opened
 
 

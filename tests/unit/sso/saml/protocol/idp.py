@@ -207,6 +207,7 @@ def response(
     acs: str = ACS,
     audience: str = SP,
     ends: int | None = None,
+    signed_in: int = NOW,
 ) -> bytes:
     """A Response, to be signed as a whole."""
     answers = "" if in_response_to is None else f' InResponseTo="{in_response_to}"'
@@ -224,7 +225,7 @@ def response(
         f' NotOnOrAfter="{time(NOW + 300)}" Recipient="{acs}"{answers}/></saml:SubjectConfirmation></saml:Subject>'
         f'<saml:Conditions NotBefore="{time(NOW - 60)}" NotOnOrAfter="{time(NOW + 300)}"><saml:AudienceRestriction>'
         f"<saml:Audience>{audience}</saml:Audience></saml:AudienceRestriction></saml:Conditions>"
-        f'<saml:AuthnStatement AuthnInstant="{time(NOW)}"{index}{over}><saml:AuthnContext><saml:AuthnContextClassRef>'
+        f'<saml:AuthnStatement AuthnInstant="{time(signed_in)}"{index}{over}><saml:AuthnContext><saml:AuthnContextClassRef>'
         "urn:oasis:names:tc:SAML:2.0:ac:classes:Password</saml:AuthnContextClassRef></saml:AuthnContext>"
         f"</saml:AuthnStatement>{told}</saml:Assertion></samlp:Response>"
     ).encode()

@@ -119,6 +119,19 @@ def test_the_providers_own_end_bounds_our_session(stage: Any) -> None:
     assert at.client.get("/").status == 302
 
 
+def test_a_forced_authentication_is_a_new_one(stage: Any) -> None:
+    at = stage(JIT_SAML_FORCE_AUTHN="on", JIT_SAML_ALLOW_IDP_INITIATED="on")
+    assert at.sign_in(signed_in=NOW - 61).status == 403
+    assert at.events("login.refused")[-1].reason == "login_too_old"
+    assert at.post("acs", unasked(signed_in=NOW - 661)).status == 403
+    assert at.post("acs", unasked(signed_in=NOW - 660)).status == 200
+    assert at.sign_in(signed_in=NOW - 60, assertion_id="_assertion-2").status == 303
+
+
+def test_without_force_an_older_authentication_counts(stage: Any) -> None:
+    assert stage().sign_in(signed_in=NOW - 20_000).status == 303
+
+
 def test_an_answer_that_nobody_asked_for_is_refused_by_name(stage: Any) -> None:
     at = stage()
     assert at.post("acs", unasked()).status == 403

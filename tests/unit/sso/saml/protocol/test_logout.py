@@ -7,6 +7,11 @@ from base64 import b64decode, b64encode
 from urllib.parse import quote_plus, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.x509 import load_pem_x509_certificate
 from lxml import etree
 
 from jit_middleware.bridge import step
@@ -132,6 +137,33 @@ def test_a_signed_request_names_sessions_person_and_itself(sent: object) -> None
     assert (found.once.purpose, found.once.until) == ("saml_logout", NOW + 600 + 120)
 
 
+def test_an_encrypted_name_is_the_name_inside() -> None:
+    xml = etree.fromstring(logout_request(name="opaque-1"))
+    name = xml.find(f"{A}NameID")
+    assert name is not None
+    content_key, nonce = bytes(range(32)), b"n" * 12
+    public = load_pem_x509_certificate(MINE[0].encode()).public_key()
+    assert isinstance(public, RSAPublicKey)
+    wrapped = public.encrypt(content_key, OAEP(MGF1(SHA1()), SHA1(), None))
+    cipher = nonce + AESGCM(content_key).encrypt(nonce, etree.tostring(name, with_tail=False), None)
+    inside = (
+        '<xenc:EncryptedData xmlns:xenc="http://www.w3.org/2001/04/xmlenc#">'
+        '<xenc:EncryptionMethod Algorithm="http://www.w3.org/2009/xmlenc11#aes256-gcm"/>'
+        '<ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><xenc:EncryptedKey>'
+        '<xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#rsa-oaep-mgf1p"/>'
+        f"<xenc:CipherData><xenc:CipherValue>{b64encode(wrapped).decode()}</xenc:CipherValue></xenc:CipherData>"
+        "</xenc:EncryptedKey></ds:KeyInfo>"
+        f"<xenc:CipherData><xenc:CipherValue>{b64encode(cipher).decode()}</xenc:CipherValue></xenc:CipherData>"
+        "</xenc:EncryptedData>"
+    )
+    holder = etree.Element(f"{A}EncryptedID")
+    holder.append(etree.fromstring(inside))
+    xml.replace(name, holder)
+    found = judged(by_redirect(etree.tostring(xml)))
+    assert isinstance(found, LogoutRequested)
+    assert found.subject == "opaque-1"
+
+
 def test_a_request_without_session_index_means_all_of_the_person() -> None:
     found = judged(by_redirect(logout_request(inside="")))
     assert isinstance(found, LogoutRequested)
@@ -157,7 +189,9 @@ def test_a_request_without_session_index_means_all_of_the_person() -> None:
         (logout_request(name=""), "name_id_malformed"),
         (logout_request(inside="<saml:NameID>bob</saml:NameID>"), "subject_missing"),
         (logout_request(inside="<saml:Issuer>urn:other</saml:Issuer>"), "issuer_mismatch"),
-        (logout_request(inside="<saml:EncryptedID/>"), "logout_name_id_encrypted"),
+        (logout_request(inside="<saml:EncryptedID/>"), "subject_missing"),
+        (logout_request().replace(b"saml:NameID", b"saml:BaseID"), "subject_missing"),
+        (logout_request().replace(b"saml:NameID", b"saml:EncryptedID"), "encryption_shape"),
         (logout_request(inside="<samlp:SessionIndex><b/>one</samlp:SessionIndex>"), "element_not_allowed"),
         (logout_request(inside="<samlp:SessionIndex>x</samlp:SessionIndex>" * 101), "xml_too_complex"),
         (logout_request().replace(b"LogoutRequest", b"AuthnRequest"), "not_a_logout_message"),
