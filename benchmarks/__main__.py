@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-_PARTS = ("start", "hot", "server", "login")
+_PARTS = ("start", "hot", "server", "login", "saml")
 
 
 def main() -> int:

@@ -104,6 +104,8 @@ class LoginStates:
         An answer that comes as a cross-site POST does not show it, and it is to end when that one begins.
         """
         headers: list[tuple[str, str]] = []
+        if all(strategy.answer != "form_post" for strategy in strategies.values()):
+            return headers  # nobody to tell: the cookies stay sealed
         for name in names(cookie, self.prefix)[:AT_MOST]:
             for sealed in values(cookie, name)[:1]:
                 text = self._envelope.open(sealed, now=self._clock.now(), max_age=LIFETIME)

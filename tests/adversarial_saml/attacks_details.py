@@ -83,6 +83,7 @@ DETAILS = [
         Reason.SIGNATURE_INVALID,
         {"idp_certificates": "elliptic"},
     ),
+    Attack("encrypted Response without Issuer", lambda: posted(minted(edit=lambda root: root.remove(root[0]), encrypting=Encrypting())), Reason.ISSUER_MISMATCH, {"decryption_keys": OpenLater()}),
     signed_so("attribute with a blank before its name", put(GROUPS, Name=" groups"), Reason.ATTRIBUTE_MALFORMED),
     signed_so("signed in a second too far ahead", put("saml:AuthnStatement", AuthnInstant=at(61)), Reason.ISSUED_IN_FUTURE),
     signed_so("a second more than a day", put("saml:SubjectConfirmationData", NotOnOrAfter=at(86_461)), Reason.LIFETIME_TOO_LONG),

@@ -639,3 +639,32 @@ def test_unknown_certificate_and_wrong_name_are_refused(kind, serve, certificate
     assert wire.refusal(f"https://other.example:{server.port}/") == "unreachable"
     assert server.requests == []
     wire.close()
+
+
+def test_head_and_body_of_a_small_request_leave_in_one_piece(serve):
+    """The other side wakes up once, and no packet waits for the acknowledgement of another."""
+    pieces = []
+
+    def behave(server, connection, number):
+        pieces.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    wire = Wire(SyncTransport)
+    answer = wire.fetch(serve(behave).url, "POST", b"body")
+    wire.close()
+    assert answer.status == 200
+    assert pieces[0].endswith(b"\r\n\r\nbody")
+
+
+def test_an_answer_that_comes_before_the_whole_request_was_taken_is_read(wire, serve):
+    """RFC 9112 §9.5: a server may answer early and close; what it said counts, not that the rest could not be sent."""
+
+    def behave(server, connection, number):
+        connection.recv(1024)
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\nConnection: close\r\n\r\nnope")
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
+
+    answer = wire.fetch(serve(behave).url, "POST", b"x" * 300_000)
+    assert (answer.status, answer.body) == (413, b"nope")

@@ -19,6 +19,7 @@ from jit_middleware.bridge import step
 from jit_middleware.model import AuditEvent
 from jit_middleware.settings import Settings
 from jit_middleware.sso.saml.signature import sign_enveloped, sign_redirect
+from jit_middleware.testing.login import login_as
 from tests.client import Client, Edge, middleware_of
 from tests.conftest import FakeClock
 from tests.unit.sso.saml.protocol.idp import (
@@ -390,3 +391,13 @@ def test_without_a_key_there_is_no_logout_endpoint(stage: Any) -> None:
     assert at.logout(logout_request()).status == 404
     left = at.client.post("/_jit/logout")
     assert (left.status, left.location) == (303, "https://app.example/_jit/signed-out")
+
+
+def test_a_wrapped_application_is_tested_with_saml_attributes_too(tmp_path: Path) -> None:
+    with ExitStack() as closing:
+        at = Stage(
+            "wsgi", tmp_path, closing, {"JIT_ROLE_RULES": '[{"when": "contains(groups, \'ops\')", "grant": ["a"]}]'}
+        )
+        cookie = login_as(at.client.middleware, "name-id-1", uid="alice", groups=["ops"])
+        user = at.client.get("/", headers={"Cookie": cookie}).json()["user"]
+    assert (user["username"], user["roles"]) == ("alice", ["a"])

@@ -97,6 +97,13 @@ class TestEnveloped:
         xml = theirs(METADATA).replace(b"<Organization/>", b"<!-- federation of 4000 --><Organization/>")
         assert etree.fromstring(verify_enveloped(xml, certificates())).get("entityID") == "https://x/"
 
+    def test_text_behind_the_signature_belongs_to_what_is_signed(self) -> None:
+        def indented(signature: etree._Element) -> None:
+            signature.tail = "\n  "
+
+        for xml in (METADATA, LOGOUT, METADATA.replace(b"<Organization/>", b"\n <Organization/>")):
+            assert verify_enveloped(theirs(xml, Signing(edit=indented)), certificates())
+
     def test_the_next_certificate_counts(self) -> None:
         xml = theirs(how=Signing(pair("next")))
         assert verify_enveloped(xml, certificates(pair(), pair("next")))
