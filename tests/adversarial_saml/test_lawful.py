@@ -228,6 +228,21 @@ def test_names_come_out_as_they_were_signed(verifier: ResponseVerifier, name: st
     assert accepted(verifier, minted(edit=say(NAME, name))).name_id == name
 
 
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_one_attribute_for_each_value_is_one_attribute(verifier: ResponseVerifier, placement: str) -> None:
+    def edit(root: Element) -> None:
+        groups = one(root, "saml:Attribute[@Name='groups']")
+        statement = groups.getparent()
+        assert statement is not None
+        for value in list(groups)[1:]:
+            alone = child("saml:Attribute", Name="groups")
+            alone.append(value)
+            statement.append(alone)
+
+    said = accepted(verifier, minted(sign=placement, edit=edit))
+    assert said.attributes["groups"] == ("staff", "admins")
+
+
 def test_values_of_attributes(verifier: ResponseVerifier) -> None:
     def edit(root: Element) -> None:
         groups = one(root, "saml:Attribute[@Name='groups']")

@@ -60,19 +60,22 @@ def read_session_index(statement: Element) -> str | None:
 def read_attributes(verified: Element) -> tuple[Mapping[str, tuple[str, ...]], Mapping[str, str]]:
     """All attributes by formal name, and the way from friendly names to formal ones.
 
-    Two attributes of one name are refused, as whoever reads the first and whoever reads the last would differ. A
-    friendly name that is another attribute's formal name leads nowhere: the formal name counts.
+    Some providers send one attribute for each value: those that agree in name, format and friendly name are one
+    attribute with all the values, so that nobody can read the first and somebody else the last. Any other repetition is
+    refused. A friendly name that is another attribute's formal name leads nowhere: the formal name counts.
     """
     values: dict[str, tuple[str, ...]] = {}
+    forms: dict[str, tuple[str | None, str | None]] = {}
     friendly: dict[str, str] = {}
     for statement in verified.iterchildren(assertion("AttributeStatement")):
         for attribute in statement:
             name, friend = attribute.get("Name", ""), attribute.get("FriendlyName")
             if not name or name != name.strip() or is_invisible(name):
                 raise VerificationError(Reason.ATTRIBUTE_MALFORMED, "Name")
-            if name in values or (friend and friend in friendly):
+            form = (attribute.get("NameFormat"), friend)
+            if forms.setdefault(name, form) != form or (friend and friendly.get(friend, name) != name):
                 raise VerificationError(Reason.ATTRIBUTE_DUPLICATE)
-            values[name] = tuple(text for value in attribute if (text := _value(value)))
+            values[name] = (*values.get(name, ()), *(text for value in attribute if (text := _value(value))))
             if friend:
                 friendly[friend] = name
     shown = {friend: name for friend, name in friendly.items() if friend == name or friend not in values}

@@ -85,4 +85,4 @@ class Reason(enum.StrEnum):
     NAME_ID_FORMAT = "name_id_format"  # a Format that does not name a person
     NAME_ID_QUALIFIER = "name_id_qualifier"  # a name for another service, or from another provider
     ATTRIBUTE_MALFORMED = "attribute_malformed"  # an attribute without a name
-    ATTRIBUTE_DUPLICATE = "attribute_duplicate"  # two attributes with one Name or one FriendlyName
+    ATTRIBUTE_DUPLICATE = "attribute_duplicate"  # attributes that share a Name or a FriendlyName, and are not one
