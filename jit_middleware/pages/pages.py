@@ -32,7 +32,12 @@ SUBMIT_FORM: Final = b"document.forms[0].submit();\n"
 
 _STYLE: Final = "style.css"
 _PRINTABLE_URL: Final = re.compile(r"[^\x00-\x20\x7f]+")
-_HEADINGS: Final = {403: "You were not let in", 404: "Nothing is here", 503: "Not available right now"}
+_HEADINGS: Final = {
+    401: "Please sign in first",
+    403: "You were not let in",
+    404: "Nothing is here",
+    503: "Not available right now",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ PAGES: Mapping[str, tuple[Callable[[Site, Page], None], str, int]] = {
     "signed_out": (signed_out, "You are signed out", 200),
     "refused": (refused, "You were not let in", 403),
     "not_found": (not_found, "Nothing is here", 404),
-    "api_path": (api_path, "That did not work", 401),
+    "api_path": (api_path, "Please sign in first", 401),
     "provider_down": (provider_down, "Not available right now", 503),
     "stale": (stale, "", 400),
     "loop": (loop, "Your browser does not keep you signed in", 400),
