@@ -41,8 +41,13 @@ def postgresql() -> Generator[DatabaseServer]:
     root = _directory("jit-pg-")
     as_user, _ = _unprivileged("nobody", root)
     if as_user and not _open_to_others(binaries):
-        # Below a private home, say: the account that serves must be able to read what it runs.
-        binaries = Path(shutil.copytree(binaries.parent, root / "pginstall", symlinks=True)) / "bin"
+        # Below a private home, say: the account that serves must be able to read what it runs. The libraries lie beside
+        # the package, where the binaries look for them.
+        package = binaries.parents[1]
+        for part in package.parent.glob(f"{package.name}*"):
+            if part.suffix != ".dist-info":
+                shutil.copytree(part, root / part.name, symlinks=True)
+        binaries = root / package.name / "pginstall" / "bin"
     environment = {**os.environ, "LC_ALL": "C.UTF-8", "HOME": str(root)}
     data = root / "data"
     initdb = [binaries / "initdb", "-D", data, "-U", "postgres", "--auth=trust", "--no-sync", "--encoding=UTF8"]
