@@ -15,10 +15,11 @@ from typing import Final
 from jit_middleware.endpoints.callback import Attempt, conclude, enter
 from jit_middleware.endpoints.forms import form_once
 from jit_middleware.endpoints.house import House
-from jit_middleware.endpoints.refusal import refuse_login
+from jit_middleware.endpoints.refusal import refuse
 from jit_middleware.errors import LoginError, RequestError, StaleLogin
 from jit_middleware.http.cookies import values
 from jit_middleware.http.messages import Request, Response
+from jit_middleware.model import VerifiedIdentity
 from jit_middleware.pages import CONFIRMATION_FIELD
 from jit_middleware.sso.state import is_state
 from jit_middleware.sso.strategy import Federated, Strategy
@@ -47,11 +48,11 @@ async def _unsolicited(
     try:
         identity = await federated.unsolicited_phase(answer)
     except LoginError as error:
-        return await _refused(house, request, strategy, error)
+        return _refused(house, request, strategy, error)
     browser = house.tokens(16)
     return house.pages.confirm_login(
         action_url=house.own(f"acs/{strategy.name}"),
-        person=identity.email or identity.subject,
+        person=_shown(identity),
         provider=strategy.label,
         fields=(
             ("SAMLResponse", answer["SAMLResponse"]),
@@ -68,14 +69,22 @@ async def _confirmed(
     browsers = values(request.cookie, house.confirmation.name)
     if not any(house.confirmations.tag_matches(_bound(strategy, browser, answer), tag) for browser in browsers):
         error = StaleLogin("confirmation_unknown", "this browser was not asked to confirm that")
-        return await _refused(house, request, strategy, error)
+        return _refused(house, request, strategy, error)
     attempt = Attempt(target=house.home, forget=(house.confirmation.clear(),))
     return await enter(house, request, strategy, federated.unsolicited_phase(answer), attempt)
 
 
-async def _refused(house: House, request: Request, strategy: Strategy, error: LoginError) -> Response:
+def _shown(identity: VerifiedIdentity) -> str:
+    """Who it is, for the person to recognise: an address that nobody vouches for says so beside the name."""
+    if identity.email is None or identity.email == identity.subject:
+        return identity.subject
+    return identity.email if identity.email_verified else f"{identity.subject} ({identity.email})"
+
+
+def _refused(house: House, request: Request, strategy: Strategy, error: LoginError) -> Response:
+    # No event in the audit trail: anybody can send such a thing, as often as they like.
     retry = house.login_path(house.home, strategy.name)
-    return await refuse_login(house, request, strategy, error, reference=house.reference(), retry=retry)
+    return refuse(house, request, error, reference=house.reference(), retry=retry)
 
 
 def _bound(strategy: Strategy, browser: str, answer: Mapping[str, str]) -> str:

@@ -124,11 +124,12 @@ async def _all_of_the_person(tx: Transaction, name: str, said: LogoutRequested) 
 
 
 def _is_this_browsers(house: House, request: Request, ended: Sequence[SessionRecord]) -> bool:
-    """Whether the browser that brings the message holds one of these sessions, as far as it shows: a cross-site POST
-    shows no cookie of ours."""
+    """Whether the browser that brings the message holds one of these sessions.
+
+    A cross-site POST shows no cookie of ours: whose browser it is is not known then, and its cookie is left alone. The
+    session behind the cookie has ended anyway, if it was one of these.
+    """
     shown = values(request.cookie, house.sessions.cookie.name)
-    if not shown:
-        return bool(ended)
     now = house.clock.now()
     ids = {house.sessions.cookie.read(value, now) for value in shown}
     return any(session.id in ids for session in ended)

@@ -60,7 +60,7 @@ def test_everything_an_assertion_says_is_read(verifier: ResponseVerifier) -> Non
         authn_context="urn:oasis:names:tc:SAML:2.0:ac:classes:PasswordProtectedTransport",
         attributes={"urn:oid:0.9.2342.19200300.100.1.3": ("alice@corp.example",), "groups": ("staff", "admins")},
         friendly_names={"mail": "urn:oid:0.9.2342.19200300.100.1.3"},
-        not_on_or_after=NOW + 300 + 120,
+        not_on_or_after=NOW - 2 + 600 + 120,
     )
 
 

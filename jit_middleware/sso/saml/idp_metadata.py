@@ -150,8 +150,10 @@ def _signing_certificates(role: Element) -> Iterator[str]:
     for descriptor in _children(role, "KeyDescriptor"):
         if descriptor.get("use") not in {None, "signing"}:
             continue
-        for certificate in descriptor.iter(dsig("X509Certificate")):
-            text = "".join((certificate.text or "").split())
+        for data in descriptor.iter(dsig("X509Data")):
+            # The first is the provider's own; those behind it are the chain of who issued it, and sign nothing here.
+            certificate = data.find(dsig("X509Certificate"))
+            text = "" if certificate is None else "".join((certificate.text or "").split())
             if re.fullmatch(r"[A-Za-z0-9+/=]+", text):
                 lines = "\n".join(textwrap.wrap(text, 64))
                 yield f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"

@@ -83,6 +83,10 @@ async def fetch_metadata(url: str, transport: Transport) -> bytes:
     return answer.body
 
 
+#: A good document that does not hold the provider any more takes its keys back: the last copy does not serve on.
+_GONE: Final = frozenset({"metadata_entity_unknown", "metadata_no_idp"})
+
+
 class MetadataOnDisk:
     """A file, or a document that stands in the settings: read when first needed, and again when the file changes."""
 
@@ -130,7 +134,8 @@ class MetadataOnDisk:
         else:
             self._kept = fresh
             return fresh
-        if kept is None:
+        if kept is None or failure.reason in _GONE:
+            self._kept = None
             raise failure
         # Perhaps half written: what was read before still serves, and the next login looks again.
         log.warning("the metadata file changed and cannot be used: %s", failure)
@@ -167,7 +172,7 @@ class FetchedMetadata:
         self._kept: IdPMetadata | None = None
         self._fresh_until = float("-inf")
         self._refresh_began = float("-inf")
-        self._failure: ProviderUnavailable | VerificationError | None = None
+        self._failure: AdapterError | VerificationError | None = None
         self._pause = FIRST_PAUSE
         self._retry_at = float("-inf")
         self._renewable_at = float("-inf")
@@ -195,7 +200,7 @@ class FetchedMetadata:
             self._renewable_at = self._clock.monotonic() + RENEWAL_PAUSE
             try:
                 return await self._fetch()
-            except (ProviderUnavailable, VerificationError):
+            except (AdapterError, VerificationError):
                 return seen
 
     def _is_valid(self, metadata: IdPMetadata) -> bool:
@@ -218,7 +223,9 @@ class FetchedMetadata:
     async def _fetch(self) -> IdPMetadata:
         try:
             fresh = await self._load()
-        except (ProviderUnavailable, VerificationError) as failure:
+        except (AdapterError, VerificationError) as failure:
+            if failure.reason in _GONE:
+                self._kept = None
             self._failure = type(failure)(failure.reason, failure.detail)
             self._retry_at = self._clock.monotonic() + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -21,6 +21,7 @@ from jit_middleware.sso.saml.reasons import Reason
 Element: TypeAlias = etree._Element  # pyright: ignore[reportPrivateUsage]
 
 _MOST_ELEMENTS: Final = 10_000
+_PIECE: Final = 65_536
 _MOST_PREFIXES: Final = 64
 _MOST_DECLARATIONS: Final = 4_000  # checked in the bytes: reading many of them on one element is slow
 _DECLARATION: Final = re.compile(
@@ -115,7 +116,9 @@ def _parsed(body: bytes, *, most: int | None) -> Element:
         collect_ids=False,
     )
     try:
-        pull.feed(body)
+        # In pieces: libxml2 takes no more than ten megabytes at once, and a federation's metadata is larger.
+        for start in range(0, len(body), _PIECE):
+            pull.feed(body[start : start + _PIECE])
         root = pull.close()
     except etree.XMLSyntaxError as problem:
         raise VerificationError(Reason.XML_MALFORMED, f"line {problem.lineno or 0}") from None

@@ -133,15 +133,23 @@ def test_without_force_an_older_authentication_counts(stage: Any) -> None:
     assert stage().sign_in(signed_in=NOW - 20_000).status == 303
 
 
-def test_an_answer_that_nobody_asked_for_is_refused_by_name(stage: Any) -> None:
+def reasons_logged(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What the log names: these refusals leave no audit event, since anybody can cause them."""
+    return [found[1] for record in caplog.records if (found := re.search(r"reason=(\S+)", record.getMessage()))]
+
+
+def test_an_answer_that_nobody_asked_for_is_refused_by_name(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
     at = stage()
     assert at.post("acs", unasked()).status == 403
     assert at.post("acs", {**unasked(), "RelayState": "https://app.example/deep"}).status == 403
-    assert [event.reason for event in at.events("login.refused")] == ["idp_initiated_off"] * 2
+    assert reasons_logged(caplog) == ["idp_initiated_off"] * 2
+    assert list(at.events("login.refused")) == []
     assert not at.is_in()
 
 
-def test_where_it_is_allowed_the_click_of_the_same_browser_decides(stage: Any) -> None:
+def test_where_it_is_allowed_the_click_of_the_same_browser_decides(
+    stage: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     at = stage(JIT_SAML_ALLOW_IDP_INITIATED="on")
     page = at.post("acs", {**unasked(), "RelayState": "https://evil.example/"})
     assert "alice" in page.text
@@ -155,7 +163,7 @@ def test_where_it_is_allowed_the_click_of_the_same_browser_decides(stage: Any) -
     landed = at.client.post("/_jit/acs/saml", fields)
     assert (landed.status, landed.location) == (303, "https://app.example/")
     assert at.is_in()
-    assert {event.reason for event in at.events("login.refused")} == {"confirmation_unknown"}
+    assert set(reasons_logged(caplog)) == {"confirmation_unknown"}
 
 
 def test_an_unasked_answer_works_once(stage: Any) -> None:
@@ -167,12 +175,12 @@ def test_an_unasked_answer_works_once(stage: Any) -> None:
     assert at.events("login.refused")[-1].reason == "assertion_replayed"
 
 
-def test_an_answer_to_a_request_is_never_an_unasked_one(stage: Any) -> None:
+def test_an_answer_to_a_request_is_never_an_unasked_one(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
     at = stage(JIT_SAML_ALLOW_IDP_INITIATED="on")
     answer = at.answer(at.client.get("/"))
     del answer["RelayState"]
     assert at.post("acs", answer).status == 403
-    assert at.events("login.refused")[-1].reason == "unsolicited_answers_request"
+    assert reasons_logged(caplog) == ["unsolicited_answers_request"]
 
 
 def test_a_reloaded_answer_goes_home_to_the_session_there_is(stage: Any) -> None:
@@ -301,7 +309,7 @@ def test_a_logout_by_post_from_the_provider_ends_the_session_that_the_browser_do
     form = {"SAMLRequest": b64encode(sign_enveloped(logout_request(), THEIRS)).decode()}
     answered = at.post("sls", form)
     assert answered.status == 303
-    assert any("Max-Age=0" in cookie for cookie in answered.all("set-cookie"))
+    assert answered.all("set-cookie") == [], "whose browser carries this is not known: its cookie is left alone"
     assert not at.is_in()
 
 
