@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Claims: TypeAlias = Mapping[str, JSON]
@@ -105,7 +105,8 @@ class Profile:
     """A user about to be created.
 
     ``provisioning_key`` is stable for one identity (connection, issuer, subject): a store that has already made a user
-    for it returns that user instead of making a second one.
+    for it returns that user instead of making a second one. ``seat`` says whether the user counts among those that a
+    tenant may have; it is the ledger's matter.
     """
 
     provisioning_key: str
@@ -117,6 +118,7 @@ class Profile:
     roles: tuple[str, ...] = ()
     tenant: str = DEFAULT_TENANT
     status: Status = Status.ACTIVE
+    seat: bool = True
 
 
 class Unset(enum.Enum):
@@ -170,6 +172,20 @@ class IdentityLink:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkProof:
+    """What shows that the person who signs in holds the account ``user_id``.
+
+    ``identity_key`` is the one identity it counts for, ``None`` for whichever comes first (an invitation). ``once`` is
+    taken in the transaction that links, so that the proof serves once.
+    """
+
+    user_id: str
+    kind: Literal["password", "invitation"]
+    identity_key: str | None
+    once: OnceKey
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """One role held for one reason. ``source``: ``birthright``, ``idp:<connection>``, ``scim:<connection>`` or
     ``manual``."""
@@ -183,6 +199,8 @@ class Account:
     """The ledger's own record of a user: lifecycle status and grants, wherever the profile itself is kept.
 
     ``user`` is present when the ledger also keeps the profile (the default store), so one read answers a login.
+    ``seat`` says whether the account counts among those that a tenant may have; ``held_from`` is the status that it was
+    suspended in, and so the one that it resumes.
     """
 
     user_id: str
@@ -190,6 +208,8 @@ class Account:
     status: Status
     grants: tuple[Grant, ...] = ()
     user: User | None = None
+    seat: bool = True
+    held_from: Status | None = None
 
 
 @dataclass(frozen=True, slots=True)

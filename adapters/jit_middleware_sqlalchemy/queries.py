@@ -18,6 +18,8 @@ ACCOUNT: Final[tuple[ColumnElement[object], ...]] = (
     users.c.attributes,
     users.c.roles,
     users.c.email_verified,
+    users.c.seat,
+    users.c.held_from,
 )
 GRANT: Final[tuple[ColumnElement[object], ...]] = (grants.c.role, grants.c.source)
 LINK: Final[tuple[ColumnElement[object], ...]] = (

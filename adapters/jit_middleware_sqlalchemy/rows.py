@@ -165,6 +165,8 @@ def account_row(account: Account, now: int) -> dict[str, object]:
         "id": storable("user_id", account.user_id, USER_ID),
         "tenant_id": storable("tenant", account.tenant, TENANT),
         "status": account.status.value,
+        "held_from": None if account.held_from is None else account.held_from.value,
+        "seat": account.seat,
         "username": None,
         "username_key": None,
         "email": None,
@@ -193,12 +195,13 @@ def read_claims(text: str) -> Claims:
     return NO_CLAIMS if text == "{}" else MappingProxyType(json.loads(text))
 
 
-_ACCOUNT_COLUMNS: Final = 9
+_USER_COLUMNS: Final = 9
+_ACCOUNT_COLUMNS: Final = 11
 
 
 def read_user(row: Sequence[object]) -> User | None:
     """The profile from the columns ``queries.ACCOUNT``; ``None`` when an outside store keeps it."""
-    user_id, tenant, status, username, email, display_name, attributes, roles, email_verified = row
+    user_id, tenant, status, username, email, display_name, attributes, roles, email_verified = row[:_USER_COLUMNS]
     if username is None:
         return None
     return User(
@@ -227,6 +230,8 @@ def read_account(rows: Sequence[Sequence[object]], at: int) -> Account | None:
         status=_STATUS[str(first[at + 2])],
         grants=tuple(grants),
         user=read_user(first[at:held]),
+        seat=bool(first[at + 9]),
+        held_from=None if first[at + 10] is None else _STATUS[str(first[at + 10])],
     )
 
 

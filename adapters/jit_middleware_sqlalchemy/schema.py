@@ -25,10 +25,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    true,
 )
 from sqlalchemy.dialects import mysql
 
-SCHEMA_HEAD: Final = "0001"
+SCHEMA_HEAD: Final = "0002"
 VERSION_TABLE: Final = "jit_schema_version"
 PROBE: Final = "alice"
 PROBE_LOOKALIKES: Final = ("ALICE", "Alice", "alicé", "alice ", "alice\u200b", "ａlice")
@@ -94,6 +95,8 @@ users = Table(
     Column("id", exact(USER_ID), primary_key=True),
     Column("tenant_id", exact(TENANT), nullable=False),
     Column("status", exact(32), nullable=False),
+    Column("held_from", exact(32)),
+    Column("seat", Boolean, nullable=False, server_default=true()),
     Column("username", exact(USERNAME)),
     Column("username_key", exact(USERNAME)),
     Column("email", exact(EMAIL)),
@@ -108,6 +111,8 @@ users = Table(
     UniqueConstraint("provisioning_key", name="jit_users_provisioning_key"),
     UniqueConstraint("username_key", "tenant_id", name="jit_users_username"),
     Index("jit_users_email", "email_key"),
+    Index("jit_users_seat", "tenant_id", "seat"),
+    Index("jit_users_created", "tenant_id", "created_at"),
     **TABLE_OPTIONS,
 )
 
@@ -178,6 +183,32 @@ tombstones = Table(
     Column("identity_key", exact(64), primary_key=True),
     Column("connection", exact(CONNECTION), nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    **TABLE_OPTIONS,
+)
+
+# Whom an operator has tied to an account before the first login: by subject, or by an address to be vouched for.
+prelinks = Table(
+    "jit_prelinks",
+    metadata,
+    Column("prelink_key", exact(64), primary_key=True),
+    Column("tenant_id", exact(TENANT), nullable=False),
+    Column("connection", exact(CONNECTION), nullable=False),
+    Column("kind", exact(32), nullable=False),
+    Column("user_id", exact(USER_ID), nullable=False),
+    Column("batch", exact(64), nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    Index("jit_prelinks_batch", "batch"),
+    Index("jit_prelinks_user", "user_id"),
+    **TABLE_OPTIONS,
+)
+
+# A row to hold while the seats of a tenant are counted.
+tenant_locks = Table(
+    "jit_tenant_locks",
+    metadata,
+    Column("tenant_id", exact(TENANT), primary_key=True),
     **TABLE_OPTIONS,
 )
 

@@ -101,6 +101,8 @@ class TransactionUsers:
             "id": user.id,
             "tenant_id": tenant,
             "status": profile.status.value,
+            "held_from": None,
+            "seat": profile.seat,
             "username": profile.username,
             "username_key": key,
             "email": email,
@@ -113,7 +115,9 @@ class TransactionUsers:
             "created_at": now,
             "updated_at": now,
         }
-        self._tx.remember(Account(user_id=user.id, tenant=tenant, status=profile.status, user=user), row)
+        self._tx.remember(
+            Account(user_id=user.id, tenant=tenant, status=profile.status, user=user, seat=profile.seat), row
+        )
         return user
 
     async def update(self, user_id: str, changes: ProfileChanges) -> User:

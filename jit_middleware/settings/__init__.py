@@ -7,17 +7,20 @@ all faults are listed together; a secret is in no ``repr`` and in no fault.
 from __future__ import annotations
 
 from jit_middleware.settings.connections import ClaimMapping, OIDCConnection
+from jit_middleware.settings.policy import FieldPolicy, ProvisioningSettings, Rate, RoleRule
 from jit_middleware.settings.saml import SAMLConnection
-from jit_middleware.settings.sections import InjectSettings, ProvisioningSettings, RoleRule, SessionSettings
+from jit_middleware.settings.sections import InjectSettings, SessionSettings
 from jit_middleware.settings.settings import Settings
 from jit_middleware.settings.url import PublicURL
 
 __all__ = [
     "ClaimMapping",
+    "FieldPolicy",
     "InjectSettings",
     "OIDCConnection",
     "ProvisioningSettings",
     "PublicURL",
+    "Rate",
     "RoleRule",
     "SAMLConnection",
     "SessionSettings",

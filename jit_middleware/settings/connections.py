@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from jit_middleware.model import DEFAULT_TENANT
 from jit_middleware.settings.expressions import claims_mentioned
+from jit_middleware.settings.policy import FieldPolicy, ProvisioningSettings
 from jit_middleware.settings.url import is_loopback, split_url
 from jit_middleware.settings.values import BadValue, one_of, shown, text, word_list
 
@@ -22,6 +23,7 @@ KNOWN_ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448",
 )  # fmt: skip
 NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
+NO_POLICIES: Final[Mapping[str, FieldPolicy]] = MappingProxyType({})
 _ISSUER_EXAMPLE: Final = "https://login.example.org"
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
@@ -33,14 +35,17 @@ _ALWAYS_THERE: Final = frozenset({"iss", "sub", "aud", "exp", "iat", "nonce"})
 class ClaimMapping:
     """Which claims become which field of the user: a JMESPath expression for each.
 
-    ``groups`` is what gates and role rules see as the person's groups; ``fields`` are the further attributes by name.
+    ``groups`` is what gates and role rules see as the person's groups, ``roles`` what the provider itself calls roles;
+    ``fields`` are the further attributes by name. ``policies`` says of a field, by its name, how it is filled.
     """
 
     username: str = "preferred_username || email || sub"
     email: str = "email"
     display_name: str = "name"
     groups: str = "groups"
+    roles: str = ""
     fields: Mapping[str, str] = field(default_factory=lambda: NO_FIELDS)
+    policies: Mapping[str, FieldPolicy] = field(default_factory=lambda: NO_POLICIES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,7 @@ class OIDCConnection:
     clock_skew: int = 60
     verified_domains: tuple[str, ...] = ()
     claims: ClaimMapping = field(default_factory=ClaimMapping)
+    provisioning: ProvisioningSettings = field(default_factory=ProvisioningSettings)
 
 
 def needed_claims(expressions: Sequence[str]) -> tuple[str, ...]:

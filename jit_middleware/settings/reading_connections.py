@@ -6,12 +6,13 @@ from typing import Final, TypeAlias, TypeVar
 
 from jit_middleware.settings import table as t
 from jit_middleware.settings.connections import ClaimMapping, ClientAuth, OIDCConnection, needed_claims
+from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
+from jit_middleware.settings.reading_policy import judge_role_expression, policy_of
 from jit_middleware.settings.reading_saml import saml_connection
 from jit_middleware.settings.saml import SAMLConnection
 from jit_middleware.settings.saml_presets import COMMON_NAMES, PRESETS
 from jit_middleware.settings.saml_table import IDP_METADATA, PRESET
-from jit_middleware.settings.sections import ProvisioningSettings
 from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.table import OIDC, SAML
 from jit_middleware.settings.values import shown
@@ -53,11 +54,13 @@ def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings)
             reading.name(t.CLOCK_SKEW, under=under), problem, f"write at most {_MOST_SKEW}s, and set the clocks right."
         )
     label = reading.take(t.LABEL, under=under) or _default_label(name)
+    provisioning = policy_of(reading, under, provisioning)
     if not saml:
         return _oidc_connection(reading, name, provisioning, label=label, clock_skew=clock_skew)
     preset = reading.take(PRESET, under=under)
     claims = _claims(reading, under, COMMON_NAMES if preset is None else PRESETS[preset])
-    return saml_connection(reading, name, claims=claims, label=label, clock_skew=clock_skew)
+    _judge_claims(reading, under, claims, provisioning)
+    return saml_connection(reading, name, claims=claims, provisioning=provisioning, label=label, clock_skew=clock_skew)
 
 
 def _refuse_foreign(reading: Reading, under: Path, *, saml: bool) -> None:
@@ -83,6 +86,7 @@ def _oidc_connection(
     client_secret, private_key = reading.take(t.CLIENT_SECRET, under=under), reading.take(t.PRIVATE_KEY, under=under)
     client_auth = reading.take(t.CLIENT_AUTH, under=under)
     mapping = _claims(reading, under)
+    _judge_claims(reading, under, mapping, provisioning)
     scopes = reading.take(t.SCOPES, under=under)
     response_mode = reading.take(t.RESPONSE_MODE, under=under)
     pushed_authorization = reading.take(t.PUSHED_AUTHORIZATION, under=under)
@@ -115,6 +119,7 @@ def _oidc_connection(
         clock_skew=clock_skew,
         verified_domains=domains,
         claims=mapping,
+        provisioning=provisioning,
     )
 
 
@@ -126,8 +131,15 @@ def _claims(reading: Reading, under: Path, otherwise: ClaimMapping | None = None
         email=_own_or_shared(reading, t.CLAIMS_EMAIL, under, start.email),
         display_name=_own_or_shared(reading, t.CLAIMS_DISPLAY_NAME, under, start.display_name),
         groups=_own_or_shared(reading, t.CLAIMS_GROUPS, under, start.groups),
+        roles=_own_or_shared(reading, t.CLAIMS_ROLES, under, start.roles),
         fields=_own_or_shared(reading, t.CLAIMS_FIELDS, under, start.fields),
     )
+
+
+def _judge_claims(reading: Reading, under: Path, mapping: ClaimMapping, provisioning: ProvisioningSettings) -> None:
+    if mapping.roles:
+        place = under if reading.has(t.CLAIMS_ROLES, under=under) else ()
+        judge_role_expression(reading, reading.name(t.CLAIMS_ROLES, under=place), provisioning)
 
 
 def _own_or_shared(reading: Reading, setting: Setting[T], under: Path, otherwise: T) -> T:
@@ -148,13 +160,19 @@ def _wanted(
         mapping.username,
         mapping.email,
         *mapping.fields.values(),
+        mapping.roles,
+        provisioning.claim_filter,
         *(rule.when for rule in provisioning.role_rules),
     ]
-    if provisioning.required_groups or any(reading.has(t.CLAIMS_GROUPS, under=place) for place in ((), under)):
+    if (
+        provisioning.required_groups
+        or provisioning.group_roles
+        or any(reading.has(t.CLAIMS_GROUPS, under=place) for place in ((), under))
+    ):
         wanted.append(mapping.groups)
-    if provisioning.link_policy == "auto":
+    if provisioning.link_policy != "never":
         wanted.append("email_verified")
-    return tuple(wanted)
+    return tuple(source for source in wanted if source)
 
 
 def _judge_credentials(reading: Reading, under: Path, client_auth: ClientAuth | None) -> None:

@@ -5,13 +5,20 @@ from __future__ import annotations
 from jit_middleware.settings import saml_table as st
 from jit_middleware.settings import table as t
 from jit_middleware.settings.connections import ClaimMapping
+from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
 from jit_middleware.settings.saml import NameIDFormat, SAMLConnection, Subject
 from jit_middleware.settings.setting import Path
 
 
 def saml_connection(
-    reading: Reading, name: str, *, claims: ClaimMapping, label: str, clock_skew: int
+    reading: Reading,
+    name: str,
+    *,
+    claims: ClaimMapping,
+    provisioning: ProvisioningSettings,
+    label: str,
+    clock_skew: int,
 ) -> SAMLConnection | None:
     """The connection, or ``None`` when it cannot be made; what is wrong is noted."""
     under = ("connections", name)
@@ -63,6 +70,7 @@ def saml_connection(
         clock_skew=clock_skew,
         verified_domains=domains,
         claims=claims,
+        provisioning=provisioning,
     )
 
 

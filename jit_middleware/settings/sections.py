@@ -6,15 +6,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
-from jit_middleware.model import Status
 from jit_middleware.settings.expressions import expression
-from jit_middleware.settings.values import BadValue, comma_list, one_of, rows, shown, table
-
-ProvisioningMode = Literal["create", "match_only", "off"]
-LinkPolicy = Literal["never", "auto"]
-Sync = Literal["every_login", "first_login", "never"]
+from jit_middleware.settings.values import BadValue, comma_list, one_of, shown, table
 
 PRESETS: Final = (
     "remote_user", "generic-headers", "forwarded-headers", "django", "flask", "starlette", "datasette", "trac",
@@ -29,28 +24,6 @@ _NOT_OURS: Final = frozenset(
         "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
     )
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class RoleRule:
-    """Who matches the JMESPath condition ``when`` gets the roles ``grant``."""
-
-    when: str
-    grant: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ProvisioningSettings:
-    """What becomes of a verified identity: whether it gets a user, which roles, and who is kept out."""
-
-    mode: ProvisioningMode = "create"
-    initial_status: Status = Status.ACTIVE
-    link_policy: LinkPolicy = "never"
-    sync: Sync = "every_login"
-    default_roles: tuple[str, ...] = ()
-    role_rules: tuple[RoleRule, ...] = ()
-    allowed_domains: tuple[str, ...] = ()
-    required_groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,23 +86,6 @@ def cookie_names(value: object) -> tuple[str, ...]:
     return names
 
 
-def role_rules(value: object) -> tuple[RoleRule, ...]:
-    """Rules as ``[[role_rules]]`` tables or JSON: each a condition and what it grants."""
-    return tuple(_role_rule(row, number) for number, row in enumerate(rows(value), start=1))
-
-
-def _role_rule(row: Mapping[str, object], number: int) -> RoleRule:
-    if set(row) != {"when", "grant"}:
-        raise BadValue(f"rule {number} has other keys than when and grant.", 'write {"when": "...", "grant": ["..."]}.')
-    try:
-        rule = RoleRule(when=expression(row["when"]), grant=comma_list(row["grant"]))
-    except BadValue as bad:
-        raise BadValue(f"in rule {number}, {bad.problem}", bad.fix) from bad
-    if not rule.grant:
-        raise BadValue(f"rule {number} grants nothing.", "name at least one role in grant.")
-    return rule
-
-
 def claim_fields(value: object) -> Mapping[str, str]:
     """Further fields by name, each with the JMESPath expression it comes from."""
     found: dict[str, str] = {}
@@ -141,14 +97,3 @@ def claim_fields(value: object) -> Mapping[str, str]:
         except BadValue as bad:
             raise BadValue(f"for {name}, {bad.problem}", bad.fix) from bad
     return MappingProxyType(found)
-
-
-def initial_status(value: object) -> Status:
-    """The status a new account begins with."""
-    match value.strip() if isinstance(value, str) else value:
-        case "active":
-            return Status.ACTIVE
-        case "pending":
-            return Status.PENDING
-        case _:
-            raise BadValue(f"{shown(value)} is not one of its values.", "write active or pending.")

@@ -12,10 +12,12 @@ from jit_middleware.http.proxies import TrustedProxies
 from jit_middleware.settings import saml_table
 from jit_middleware.settings import table as t
 from jit_middleware.settings.connections import reached_in_the_clear
+from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
 from jit_middleware.settings.reading_connections import Connection, read_connections
+from jit_middleware.settings.reading_policy import read_policy
 from jit_middleware.settings.saml import SAMLConnection, fetched_in_the_clear
-from jit_middleware.settings.sections import InjectSettings, ProvisioningSettings, SessionSettings
+from jit_middleware.settings.sections import InjectSettings, SessionSettings
 from jit_middleware.settings.sources import gather
 from jit_middleware.settings.table import variable
 from jit_middleware.settings.url import PublicURL
@@ -81,10 +83,12 @@ class Settings:
             for setting in t.WEAKENINGS
             if variable(setting) in self.insecure
         ]
-        if self.provisioning.link_policy == "auto" and not any(each.verified_domains for each in self.connections):
-            said.append(
-                "JIT_LINK_POLICY is auto, but no connection has verified domains: no account will ever be linked."
-            )
+        said += [
+            f"The link policy of {each.name} is {each.provisioning.link_policy}, but it has no verified domains: no "
+            "account will ever be linked by its address."
+            for each in self.connections
+            if each.provisioning.link_policy != "never" and not each.verified_domains
+        ]
         return tuple(said)
 
 
@@ -92,16 +96,7 @@ def _read(reading: Reading) -> Settings:
     take = reading.take
     public_url = take(t.PUBLIC_URL)
     secret_keys = take(t.SECRET_KEY)
-    provisioning = ProvisioningSettings(
-        mode=take(t.PROVISIONING),
-        initial_status=take(t.INITIAL_STATUS),
-        link_policy=take(t.LINK_POLICY),
-        sync=take(t.SYNC),
-        default_roles=take(t.DEFAULT_ROLES),
-        role_rules=take(t.ROLE_RULES),
-        allowed_domains=take(t.ALLOWED_DOMAINS),
-        required_groups=take(t.REQUIRED_GROUPS),
-    )
+    provisioning = read_policy(reading)
     connections = read_connections(reading, provisioning)
     session = SessionSettings(
         idle=take(t.SESSION_IDLE),

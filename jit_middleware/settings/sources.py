@@ -14,14 +14,14 @@ from pathlib import Path as FilePath
 from typing import Final, cast
 
 from jit_middleware.errors import Fault
-from jit_middleware.settings import table
+from jit_middleware.settings import policy_table, table
 from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.values import shown
 
 _FILE: Final = "_FILE"
 _CONNECTION_NAME: Final = re.compile(r"[a-z0-9-]{1,32}")
 _FLAT: Final = {name.removeprefix("JIT_").lower(): place for name, place in table.variables().items()}
-_CONNECTION: Final = {setting.path[0]: setting for setting in table.CONNECTION}
+_CONNECTION: Final = {setting.path[0]: setting for setting in (*table.CONNECTION, *policy_table.OF_A_CONNECTION)}
 _CLAIMS: Final = {setting.path[1]: setting for setting in table.CLAIMS}
 
 

@@ -13,7 +13,7 @@ from jit_middleware.http.paths import validate_pattern
 from jit_middleware.http.proxies import TrustedProxies
 from jit_middleware.model import DEFAULT_TENANT
 from jit_middleware.settings import connections as c
-from jit_middleware.settings import saml_table
+from jit_middleware.settings import policy_table, saml_table
 from jit_middleware.settings import sections as s
 from jit_middleware.settings import values as v
 from jit_middleware.settings.expressions import expression
@@ -159,7 +159,7 @@ VERIFIED_DOMAINS: Final = Setting[tuple[str, ...]](
     ("verified_domains",), v.domains, (), "E-mail domains this provider is believed about when accounts are linked."
 )
 
-# --- claims and provisioning --------------------------------------------------------------------------------------
+# --- claims --------------------------------------------------------------------------------------
 
 _CLAIMS = c.ClaimMapping()
 CLAIMS_USERNAME: Final = Setting[str](("claims", "username"), expression, _CLAIMS.username, "JMESPath to the username.")
@@ -168,38 +168,14 @@ CLAIMS_DISPLAY_NAME: Final = Setting[str](
     ("claims", "display_name"), expression, _CLAIMS.display_name, "JMESPath to the name that people read."
 )
 CLAIMS_GROUPS: Final = Setting[str](("claims", "groups"), expression, _CLAIMS.groups, "JMESPath to the list of groups.")
+CLAIMS_ROLES: Final = Setting[str](
+    ("claims", "roles"), expression, _CLAIMS.roles,
+    "JMESPath to names of roles that the provider gives; only those in `JIT_ROLE_CATALOGUE` are taken.", shown="none",
+)  # fmt: skip
 CLAIMS_FIELDS: Final = Setting[Mapping[str, str]](
     ("claims", "fields"), s.claim_fields, c.NO_FIELDS,
     'Further fields as a table or JSON: `{"department": "org.department"}`; the app finds them in `attributes`.',
 )  # fmt: skip
-PROVISIONING: Final = Setting[s.ProvisioningMode](
-    ("provisioning",), v.choice("create", "match_only", "off"), "create",
-    "What a first login does: `create` a user, `match_only` with users there are, or `off`.",
-)  # fmt: skip
-INITIAL_STATUS: Final = Setting(
-    ("initial_status",), s.initial_status, s.ProvisioningSettings().initial_status,
-    "Status of a new user: `active`, or `pending` until an administrator lets them in.", shown="active",
-)  # fmt: skip
-LINK_POLICY: Final = Setting[s.LinkPolicy](
-    ("link_policy",), v.choice("never", "auto"), "never",
-    "Whether a first login may take over an account with the same verified e-mail address: `never` or `auto`.",
-)  # fmt: skip
-SYNC: Final = Setting[s.Sync](
-    ("sync",), v.choice("every_login", "first_login", "never"), "every_login",
-    "When claims update the user: `every_login`, `first_login` or `never`.",
-)  # fmt: skip
-DEFAULT_ROLES: Final = Setting[tuple[str, ...]](("default_roles",), v.comma_list, (), "Roles every new user gets.")
-ROLE_RULES: Final = Setting[tuple[s.RoleRule, ...]](
-    ("role_rules",), s.role_rules, (),
-    'Roles by condition, `[[role_rules]]` or JSON: `[{"when": "contains(groups, \'ops\')", "grant": ["admin"]}]`.',
-)  # fmt: skip
-ALLOWED_DOMAINS: Final = Setting[tuple[str, ...]](
-    ("allowed_domains",), v.domains, (), "E-mail domains that may enter, exact; empty admits all."
-)
-REQUIRED_GROUPS: Final = Setting[tuple[str, ...]](
-    ("required_groups",), v.comma_list, (), "Groups of which a person must have at least one; empty admits all."
-)
-
 # --- stores, sessions, network ------------------------------------------------------------------------------------
 
 DATABASE_URL: Final = Setting[str](
@@ -256,11 +232,8 @@ SECTIONS: Final[Mapping[str, tuple[Setting[object], ...]]] = MappingProxyType(
             PUBLIC_URL, SECRET_KEY, APP_NAME, APP, TEMPLATES, ENDPOINT_PREFIX, PUBLIC_PATHS, OPTIONAL_PATHS, API_PATHS,
             INJECT, APP_COOKIES,
         ),
-        "Claims": (CLAIMS_USERNAME, CLAIMS_EMAIL, CLAIMS_DISPLAY_NAME, CLAIMS_GROUPS, CLAIMS_FIELDS),
-        "Provisioning": (
-            PROVISIONING, INITIAL_STATUS, LINK_POLICY, SYNC, DEFAULT_ROLES, ROLE_RULES, ALLOWED_DOMAINS,
-            REQUIRED_GROUPS,
-        ),
+        "Claims": (CLAIMS_USERNAME, CLAIMS_EMAIL, CLAIMS_DISPLAY_NAME, CLAIMS_GROUPS, CLAIMS_ROLES, CLAIMS_FIELDS),
+        "Provisioning": policy_table.SETTINGS,
         "Stores and sessions": (
             DATABASE_URL, USER_STORE, USERS_MAX_STALENESS, SESSION_IDLE, SESSION_ABSOLUTE, REVOCATION_MAX_STALENESS,
             REVOCATION_GRACE,
@@ -271,11 +244,14 @@ SECTIONS: Final[Mapping[str, tuple[Setting[object], ...]]] = MappingProxyType(
 )  # fmt: skip
 CLAIMS: Final = SECTIONS["Claims"]
 #: What any connection has, whatever its protocol.
-COMMON: Final[tuple[Setting[object], ...]] = (LABEL, TENANT, CLOCK_SKEW, VERIFIED_DOMAINS)
+COMMON: Final[tuple[Setting[object], ...]] = (
+    LABEL, TENANT, CLOCK_SKEW, VERIFIED_DOMAINS, policy_table.ALLOW_PRIVILEGED_ROLES, policy_table.MISSING_GROUPS,
+)  # fmt: skip
 OIDC_CONNECTION: Final[tuple[Setting[object], ...]] = (
     ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, SCOPES, RESPONSE_MODE,
     PUSHED_AUTHORIZATION, ALGORITHMS, LABEL, TENANT,
-    PROMPT, MAX_AGE, ACR_VALUES, USERINFO, CLOCK_SKEW, VERIFIED_DOMAINS,
+    PROMPT, MAX_AGE, ACR_VALUES, USERINFO, CLOCK_SKEW, VERIFIED_DOMAINS, policy_table.ALLOW_PRIVILEGED_ROLES,
+    policy_table.MISSING_GROUPS,
 )  # fmt: skip
 SAML_CONNECTION: Final[tuple[Setting[object], ...]] = (*saml_table.SETTINGS, *COMMON)
 CONNECTION: Final = (*OIDC_CONNECTION, *saml_table.SETTINGS)

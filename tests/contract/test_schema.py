@@ -53,9 +53,12 @@ def test_eight_processes_start_at_once_on_an_empty_database(empty_url: str) -> N
     assert schema_version(empty_url) == SCHEMA_HEAD
 
 
+STEPS = ["0001 first schema", "0002 provisioning as policy, and sessions that end when they should"]
+
+
 def test_migrate_makes_the_schema_and_says_what_it_did(empty_url: str) -> None:
     assert schema_version(empty_url) is None
-    assert migrate(empty_url) == ["0001 first schema"]
+    assert migrate(empty_url) == STEPS
     assert migrate(empty_url) == []
     assert schema_version(empty_url) == SCHEMA_HEAD
 
@@ -65,7 +68,7 @@ def test_a_start_that_died_half_way_is_taken_up_again(empty_url: str) -> None:
     migrate(empty_url)
     _run(empty_url, f"DELETE FROM {VERSION_TABLE}")
     assert schema_version(empty_url) is None
-    assert migrate(empty_url) == ["0001 first schema"]
+    assert migrate(empty_url) == STEPS
 
 
 def test_the_migrations_build_what_the_code_describes(rig: Rig) -> None:
@@ -93,12 +96,12 @@ def test_an_older_schema_names_the_command_but_sqlite_moves_on(
 ) -> None:
     """With a head of the future, today's schema is an old one."""
     migrate(empty_url)
-    monkeypatch.setattr("jit_middleware_sqlalchemy.upgrade.SCHEMA_HEAD", "0002")
+    monkeypatch.setattr("jit_middleware_sqlalchemy.upgrade.SCHEMA_HEAD", "9000")
     if driver.startswith("sqlite"):
         # No such step exists yet; that it is looked for is the upgrade.
         from alembic.script.revision import ResolutionError
 
-        with pytest.raises(ResolutionError, match="0002"):
+        with pytest.raises(ResolutionError, match="9000"):
             open_and_close(driver, empty_url)
         return
     with pytest.raises(ConfigurationError, match="jit-middleware migrate"):

@@ -127,7 +127,7 @@ def test_every_variable_is_taken(tmp_path: Path) -> None:
     assert (provisioning.mode, provisioning.initial_status) == ("match_only", Status.PENDING)
     assert (provisioning.link_policy, provisioning.sync) == ("auto", "never")
     assert provisioning.default_roles == ("reader",)
-    assert provisioning.role_rules == (RoleRule("admin", ("boss",)),)
+    assert provisioning.role_rules == (RoleRule("admin", ("boss",), "rule-1"),)
     assert (provisioning.allowed_domains, provisioning.required_groups) == (("example.org",), ("staff",))
     assert (settings.database_url, settings.user_store) == ("postgresql://u:hunter2@db/jit", "shop:store")
     assert settings.database_label == "postgresql://db/jit"
@@ -293,7 +293,7 @@ grant = ["r"]
     assert settings.insecure == ("JIT_INSECURE_CROSS_SITE_WRITES",)
     assert settings.trusted_proxies.count == 2
     assert settings.provisioning.default_roles == ("a", "b")
-    assert settings.provisioning.role_rules == (RoleRule("x", ("r",)),)
+    assert settings.provisioning.role_rules == (RoleRule("x", ("r",), "rule-1"),)
     assert settings.connections[0].claims.email == "mail"
     assert dict(settings.connections[0].claims.fields) == {"team": "org.team"}
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jit_middleware.model import Status
 from jit_middleware.settings import RoleRule
 from jit_middleware.settings import connections as c
+from jit_middleware.settings import policy as p
 from jit_middleware.settings import sections as s
 from jit_middleware.settings import values as v
 from jit_middleware.settings.table import path_patterns, trusted_proxies
@@ -65,10 +66,14 @@ READS: list[tuple[Callable[[object], object], object, object]] = [
     (s.inject, "remote_user, X-Remote-Email=email", s.InjectSettings(("remote_user",), (("X-Remote-Email", "email"),))),
     (s.inject, "X-Team=attributes.team", s.InjectSettings((), (("X-Team", "attributes.team"),))),
     (s.cookie_names, "sessionid, csrftoken", ("sessionid", "csrftoken")),
-    (s.role_rules, '[{"when": "admin == `true`", "grant": "a, b"}]', (RoleRule("admin == `true`", ("a", "b")),)),
-    (s.role_rules, [{"when": "a", "grant": ["x"]}], (RoleRule("a", ("x",)),)),
+    (
+        p.role_rules,
+        '[{"when": "admin == `true`", "grant": "a, b"}]',
+        (RoleRule("admin == `true`", ("a", "b"), "rule-1"),),
+    ),
+    (p.role_rules, [{"when": "a", "grant": ["x"]}], (RoleRule("a", ("x",), "rule-1"),)),
     (s.claim_fields, {"team": "org.team"}, {"team": "org.team"}),
-    (s.initial_status, "pending", Status.PENDING),
+    (p.initial_status, "pending", Status.PENDING),
     (path_patterns, "/static/*,/favicon.ico", ("/static/*", "/favicon.ico")),
 ]
 
@@ -146,15 +151,15 @@ REFUSES: list[tuple[Callable[[object], object], object]] = [
     (s.inject, "X-Evil\r\nSet-Cookie=username"),
     (s.cookie_names, "session id"),
     (s.cookie_names, "a=b"),
-    (s.role_rules, '[{"when": "a"}]'),
-    (s.role_rules, '[{"when": "a", "grant": ["x"], "revoke": ["y"]}]'),
-    (s.role_rules, '[{"when": "a ==", "grant": ["x"]}]'),
-    (s.role_rules, '[{"when": "a", "grant": []}]'),
-    (s.role_rules, "[1]"),
+    (p.role_rules, '[{"when": "a"}]'),
+    (p.role_rules, '[{"when": "a", "grant": ["x"], "revoke": ["y"]}]'),
+    (p.role_rules, '[{"when": "a ==", "grant": ["x"]}]'),
+    (p.role_rules, '[{"when": "a", "grant": []}]'),
+    (p.role_rules, "[1]"),
     (s.claim_fields, {"team name": "x"}),
     (s.claim_fields, {"team": "a["}),
     (s.claim_fields, {"team": 1}),
-    (s.initial_status, "suspended"),
+    (p.initial_status, "suspended"),
     (path_patterns, "static"),
     (path_patterns, "/a/*/b"),
     (trusted_proxies, "0.0.0.0/0"),
