@@ -25,13 +25,14 @@ def main() -> int:
     chosen = [part for part in _PARTS if part in given.parts or not given.parts or "all" in given.parts]
     to_stdout = given.json is not None and str(given.json) == "-"
     shown = sys.stderr if to_stdout else sys.stdout
-    began, documents, over = time.monotonic(), [], 0
+    began, documents = time.monotonic(), []
+    over: list[str] = []
     for name in chosen:
         for part in importlib.import_module(f"benchmarks.{name}").run(quick=given.quick):
             print(part.text(), file=shown, flush=True)
             documents.append({"part": name, **part.as_dict()})
-            over += sum(row.verdict == "OVER" for row in part.rows)
-    print(f"\n{over} over budget, {time.monotonic() - began:.0f} s", file=shown)
+            over += [f"{row.name}: {row.judged}, budget {row.budget}" for row in part.rows if row.verdict == "OVER"]
+    print(f"\n{len(over)} over budget, {time.monotonic() - began:.0f} s", *over, sep="\n  ", file=shown)
     if given.json is not None:
         text = json.dumps({"quick": given.quick, "parts": documents}, indent=2, ensure_ascii=False)
         if to_stdout:

@@ -1,7 +1,6 @@
 """The applications whose logins are compared: ours and those of its peers, each as its documentation has it.
 
 Each is made for an issuer and a database; ``login`` begins a login, ``callback`` is where the provider sends back to.
-``watch`` is called with every SQL statement that is sent.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ class Made:
     cookie: str
 
 
-Watch = Callable[[str], None]
-
-
-def ours(issuer: str, database: str, watch: Watch) -> Made:
+def ours(issuer: str, database: str) -> Made:
     """The middleware around a bare application: session row, audit line and role rules included."""
     from jit_middleware.wsgi import JITMiddleware
 
@@ -44,12 +40,10 @@ def ours(issuer: str, database: str, watch: Watch) -> Made:
             JIT_OIDC_CLIENT_SECRET=CLIENT_SECRET,
         ),
     )
-    ledger: Any = middleware.gate.house.ledger
-    _watch_engine(ledger.database.engine, watch)
     return Made(middleware, "/_jit/login/oidc", "/_jit/callback/oidc", "jit")
 
 
-def flask_authlib(issuer: str, database_url: str, watch: Watch) -> Made:
+def flask_authlib(issuer: str, database_url: str) -> Made:
     """Flask with Authlib's client and SQLAlchemy's get-or-create by issuer and subject."""
     from authlib.integrations.flask_client import OAuth
     from flask import Flask, redirect, session
@@ -71,7 +65,6 @@ def flask_authlib(issuer: str, database_url: str, watch: Watch) -> Made:
 
     engine = create_engine(database_url.replace("postgresql://", "postgresql+psycopg://"))
     Base.metadata.create_all(engine)
-    _watch_engine(engine, watch)
     app = Flask("bench")
     app.secret_key = "flask" * 8
     oauth = OAuth(app)
@@ -106,7 +99,7 @@ def flask_authlib(issuer: str, database_url: str, watch: Watch) -> Made:
     return Made(app, "/login", "/callback", "session")
 
 
-def mozilla(issuer: str, database: str, watch: Watch) -> Made:
+def mozilla(issuer: str, database: str) -> Made:
     """mozilla-django-oidc with Django's database sessions, its connection kept open."""
     _configure_django(
         database,
@@ -122,12 +115,10 @@ def mozilla(issuer: str, database: str, watch: Watch) -> Made:
         OIDC_USE_PKCE=True,
         LOGIN_REDIRECT_URL="/",
     )
-    return Made(
-        _django_app(watch, "oidc/", "mozilla_django_oidc.urls"), "/oidc/authenticate/", "/oidc/callback/", "sessionid"
-    )
+    return Made(_django_app("oidc/", "mozilla_django_oidc.urls"), "/oidc/authenticate/", "/oidc/callback/", "sessionid")
 
 
-def allauth(issuer: str, database: str, watch: Watch) -> Made:
+def allauth(issuer: str, database: str) -> Made:
     """django-allauth's ``openid_connect`` provider."""
     provider = {"provider_id": "bench", "name": "bench", "client_id": CLIENT_ID, "secret": CLIENT_SECRET}
     _configure_django(
@@ -152,26 +143,17 @@ def allauth(issuer: str, database: str, watch: Watch) -> Made:
         EMAIL_BACKEND="django.core.mail.backends.dummy.EmailBackend",
         LOGIN_REDIRECT_URL="/",
     )
-    app = _django_app(watch, "accounts/", "allauth.urls")
+    app = _django_app("accounts/", "allauth.urls")
     path = "/accounts/oidc/bench/login/"
     return Made(app, path, f"{path}callback/", "sessionid")
 
 
-MAKERS: dict[str, Callable[[str, str, Watch], Made]] = {
+MAKERS: dict[str, Callable[[str, str], Made]] = {
     "ours": ours,
     "flask_authlib": flask_authlib,
     "mozilla": mozilla,
     "allauth": allauth,
 }
-
-
-def _watch_engine(engine: Any, watch: Watch) -> None:
-    from sqlalchemy import event
-
-    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        watch(statement)
-
-    event.listen(engine, "before_cursor_execute", note)
 
 
 def _configure_django(database: str, **more: Any) -> None:
@@ -209,20 +191,13 @@ class _DjangoUrls:
     urlpatterns: list[Any] = []  # noqa: RUF012 - Django fills and reads it
 
 
-def _django_app(watch: Watch, prefix: str, urls: str) -> WSGIApp:
+def _django_app(prefix: str, urls: str) -> WSGIApp:
     import django
     from django.core.handlers.wsgi import WSGIHandler
     from django.core.management import call_command
-    from django.db import connection
     from django.urls import include, path
 
     django.setup()
     _DjangoUrls.urlpatterns.append(path(prefix, include(urls)))
     call_command("migrate", verbosity=0)
-
-    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        watch(sql)
-        return execute(sql, params, many, context)
-
-    connection.execute_wrappers.append(note)
     return WSGIHandler()

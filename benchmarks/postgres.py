@@ -78,18 +78,43 @@ def new_database(root: Path, name: str) -> str:
     return f"postgresql://postgres@/{name}?host={root}"
 
 
+def process_of(root: Path) -> int:
+    """The process id of that server."""
+    return int((root / "data" / "postmaster.pid").read_text().split()[0])
+
+
+_PERSON = {"username": "'user' || n", "email": "'user' || n || '@example.com'"}
+_OURS: dict[str, dict[str, str]] = {
+    "jit_users": {**_PERSON, "id": "'u' || n", "username_key": "'user' || n",
+                  "email_key": "'user' || n || '@example.com'", "provisioning_key": "'key' || n",
+                  "created_at": "1700000000 + n"},
+    "jit_identity_links": {"identity_key": "encode(sha256(n::text::bytea), 'hex')", "user_id": "'u' || n",
+                           "subject": "'sub' || n", "provisioning_key": "'key' || n", "created_at": "1700000000 + n"},
+    "jit_sessions": {"id": "lpad(n::text, 32, '0')", "user_id": "'u' || n", "subject": "'sub' || n",
+                     "idp_session": "'sid' || n", "logout_hint": "NULL"},
+}  # fmt: skip
+_DJANGO = {"auth_user": {**_PERSON, "id": "1000 + n"}}
+#: Table by table, what is different in each copy of its one row.
+COPIED: dict[str, dict[str, dict[str, str]]] = {
+    "ours": _OURS,
+    "large": _OURS,
+    "flask_authlib": {"flask_person": {"id": "1000 + n", "subject": "'sub' || n", "email": _PERSON["email"]}},
+    "mozilla": _DJANGO,
+    "allauth": {
+        **_DJANGO,
+        "account_emailaddress": {"id": "1000 + n", "user_id": "1000 + n", "email": _PERSON["email"]},
+        "socialaccount_socialaccount": {"id": "1000 + n", "user_id": "1000 + n", "uid": "'sub' || n"},
+    },
+}
+
+
 def fill(root: Path, name: str, users: int) -> None:
-    """Copy the one user and link of that ledger until there are that many of each."""
+    """Copy what a contestant keeps of one person until there are that many people, and sessions where they are ours."""
     import psycopg
 
-    user = {"id": "'u' || n", "username": "'user' || n", "username_key": "'user' || n",
-            "email": "'user' || n || '@example.com'", "email_key": "'user' || n || '@example.com'",
-            "provisioning_key": "'key' || n"}  # fmt: skip
-    link = {"identity_key": "encode(sha256(n::text::bytea), 'hex')", "user_id": "'u' || n", "subject": "'sub' || n",
-            "provisioning_key": "'key' || n"}  # fmt: skip
     with psycopg.connect(host=str(root), user="postgres", dbname=name) as connection:
         connection.execute("SET synchronous_commit = off")
-        for table, changed in (("jit_users", user), ("jit_identity_links", link)):
+        for table, changed in COPIED[name].items():
             columns = [
                 column.name
                 for column in connection.execute(f"SELECT * FROM {table} LIMIT 0".encode()).description or ()

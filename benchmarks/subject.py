@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,24 @@ class Ledger:
     def gate(self) -> Gate:
         return self.middleware.gate
 
-    @property
-    def engine(self) -> Any:
-        """The SQLAlchemy engine below, to count what it sends."""
+    @contextmanager
+    def traced(self) -> Generator[list[str]]:
+        """Every statement that SQLite runs meanwhile on the connection that is next in the pool."""
         ledger: Any = self.gate.house.ledger
-        return ledger.database.engine
+        seen: list[str] = []
+        pooled = ledger.database.engine.raw_connection()
+        connection = pooled.driver_connection
+        pooled.close()
+        connection.set_trace_callback(seen.append)
+        try:
+            yield seen
+        finally:
+            connection.set_trace_callback(None)
+
+    def remembering(self, session_ids: Sequence[str]) -> wsgi.JITMiddleware:
+        """A WSGI middleware on the same ledger that has read these sessions already: what is left is its own work."""
+        remembered = Remembering(self.gate.house.ledger, session_ids)
+        return wsgi.JITMiddleware(bare_wsgi, settings(f"sqlite:///{self.path}"), ledger=remembered)
 
     def cookie(self, session_id: str) -> str:
         """The Cookie header of a session that is in the ledger."""
@@ -75,12 +90,31 @@ class Ledger:
 
     def cookies(self, users: int, count: int) -> list[str]:
         """Cookies of as many sessions, spread over a ledger of that many users."""
-        stride = max(1, users // count)
-        return [self.cookie(session_name(number * stride % users)) for number in range(count)]
+        return [self.cookie(session_name(number)) for number in spread(users, count)]
 
     def asgi_twin(self, **more: str) -> asgi.JITMiddleware:
         """An ASGI middleware on the same ledger, with the same keys; it has a pool and a cache of its own."""
         return asgi.JITMiddleware(bare_asgi, settings(f"sqlite+aiosqlite:///{self.path}", **more))
+
+
+class Remembering:
+    """A ledger whose reads of sessions are answered from memory."""
+
+    def __init__(self, ledger: Any, session_ids: Sequence[str]) -> None:
+        self._ledger = ledger
+        self._views = {session_id: step(ledger.find_session(session_id)) for session_id in session_ids}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ledger, name)
+
+    async def find_session(self, session_id: str) -> Any:
+        return self._views[session_id]
+
+
+def spread(users: int, count: int) -> list[int]:
+    """So many numbers, evenly spread below ``users``."""
+    stride = max(1, users // count)
+    return [number * stride % users for number in range(count)]
 
 
 def session_name(number: int) -> str:

@@ -39,8 +39,13 @@ class Row:
             return f"≤ {_number(self.at_most)} {unit}"
         return "" if self.at_least is None else f"≥ {_number(self.at_least)} {unit}"
 
+    @property
+    def judged(self) -> str:
+        """What the budget speaks of, in words."""
+        return f"{_number(self.value)} {self.unit}" if self.ratio is None else f"{_number(self.ratio)} {self.of}"
+
     def cells(self) -> tuple[str, str, str, str, str]:
-        ratio = "" if self.ratio is None else f"{_number(self.ratio)} {self.of}"
+        ratio = "" if self.ratio is None else self.judged
         return self.name, f"{_number(self.value)} {self.unit}", ratio, self.budget, self.verdict
 
     def as_dict(self) -> dict[str, object]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -36,6 +37,7 @@ class Browser:
 
     def __init__(self, made: Made) -> None:
         self._made = made
+        self.spent = 0  # CPU nanoseconds of the application, in all
 
     def begin(self, subject: str) -> Pending:
         """Ask for the login, and be the provider that lets ``subject`` in at once."""
@@ -69,6 +71,7 @@ class Browser:
         if close is not None:
             close()
         spent = time.process_time_ns() - began
+        self.spent += spent
         status, headers = answered
         if status[:2] != "30":
             raise RuntimeError(f"{path} answered {status}: {body[:2000]!r}")
@@ -79,34 +82,61 @@ class Browser:
         return next(value for name, value in headers if name.lower() == "location"), spent
 
 
-def _cpu(browser: Browser, subjects: Sequence[str], sent: list[str]) -> dict[str, object]:
+def _cpu(browser: Browser, subjects: Sequence[str]) -> dict[str, object]:
     h = [unit_now()]
     pending = [browser.begin(subject) for subject in subjects]
-    sent.clear()
     spent = [browser.finish(one) for one in pending]
     h.append(unit_now())
+    return {"cpu_ns": spent, "h_ns": sum(h) / 2}
+
+
+def _count(browser: Browser, subjects: Sequence[str]) -> dict[str, object]:
+    pending = [browser.begin(subject) for subject in subjects]
+    with _statements() as sent:
+        for one in pending:
+            browser.finish(one)
     control = sum(statement.lstrip().upper().startswith(_CONTROL) for statement in sent)
-    return {"cpu_ns": spent, "h_ns": sum(h) / 2, "statements": len(sent) - control, "control": control}
+    return {"statements": len(sent) - control, "control": control}
+
+
+@contextmanager
+def _statements() -> Generator[list[str]]:
+    """Every statement that the driver is given meanwhile, whoever gives it (psycopg's own BEGIN and COMMIT apart)."""
+    import psycopg
+
+    sent: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def noted(cursor: Any, query: Any, *more: Any, **options: Any) -> Any:
+        sent.append(query.decode() if isinstance(query, bytes) else str(query))
+        return execute(cursor, query, *more, **options)
+
+    psycopg.Cursor.execute = noted  # type: ignore[method-assign,assignment]
+    try:
+        yield sent
+    finally:
+        psycopg.Cursor.execute = execute  # type: ignore[method-assign]
 
 
 def _rate(browser: Browser, subjects: Sequence[str], seconds: float) -> dict[str, object]:
-    began, done = time.monotonic(), 0
+    began, done, before = time.monotonic(), 0, browser.spent
     while time.monotonic() - began < seconds:
         browser.finish(browser.begin(subjects[done % len(subjects)]))
         done += 1
-    return {"logins": done, "seconds": time.monotonic() - began}
+    return {"logins": done, "seconds": time.monotonic() - began, "cpu_ns": browser.spent - before}
 
 
 def main() -> None:
     name, issuer, database = sys.argv[1:]
     peers.make_available()
-    sent: list[str] = []
-    browser = Browser(MAKERS[name](issuer, database, sent.append))
+    browser = Browser(MAKERS[name](issuer, database))
     print(json.dumps({"ready": name}), flush=True)
     for line in sys.stdin:
         asked = json.loads(line)
         if asked["do"] == "cpu":
-            answer = _cpu(browser, asked["subjects"], sent)
+            answer = _cpu(browser, asked["subjects"])
+        elif asked["do"] == "count":
+            answer = _count(browser, asked["subjects"])
         else:
             answer = _rate(browser, asked["subjects"], asked["seconds"])
         print(json.dumps(answer), flush=True)

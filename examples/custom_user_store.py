@@ -1,7 +1,8 @@
 """The application's own users table as the user store: every login is a row in it, old rows included.
 
-The table was there first, with columns of its own. One column is added to it (``sso_key``), because it makes ``create``
-safe to repeat. Run it with the five ``JIT_`` variables set (see ``README.md``)::
+The table was there first, with columns of its own. Two are added to it: ``sso_key`` makes ``create`` safe to repeat,
+``mail_confirmed`` says whose address somebody vouches for. Run it with the five ``JIT_`` variables set (see
+``README.md``)::
 
     gunicorn --chdir examples custom_user_store:application
 
@@ -46,6 +47,8 @@ class ShopUsers:
             columns = {row["name"] for row in db.execute("PRAGMA table_info(shop_users)")}
             if "sso_key" not in columns:
                 db.execute("ALTER TABLE shop_users ADD COLUMN sso_key TEXT")
+                # The shop has mailed a link to everybody who signed up; of others the provider says it or nobody does.
+                db.execute("ALTER TABLE shop_users ADD COLUMN mail_confirmed INTEGER NOT NULL DEFAULT 1")
             db.execute("CREATE UNIQUE INDEX IF NOT EXISTS shop_users_sso_key ON shop_users (sso_key)")
 
     def get(self, user_id: str) -> User | None:
@@ -67,12 +70,13 @@ class ShopUsers:
                 return _user(made)
             try:
                 row = db.execute(
-                    "INSERT INTO shop_users (login, full_name, mail, groups_csv, blocked, sso_key)"
-                    " VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
+                    "INSERT INTO shop_users (login, full_name, mail, mail_confirmed, groups_csv, blocked, sso_key)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *",
                     (
                         profile.username,
                         profile.display_name or "",
                         profile.email,
+                        profile.email_verified,
                         _csv(profile.roles),
                         profile.status is not Status.ACTIVE,
                         profile.provisioning_key,
@@ -89,6 +93,8 @@ class ShopUsers:
             columns["login"] = changes.username
         if changes.email is not UNSET:
             columns["mail"] = changes.email
+        if changes.email_verified is not UNSET:
+            columns["mail_confirmed"] = changes.email_verified
         if changes.display_name is not UNSET:
             columns["full_name"] = changes.display_name or ""
         with self._transaction() as db:
@@ -135,6 +141,7 @@ def _user(row: sqlite3.Row) -> User:
         id=str(row["nr"]),
         username=row["login"],
         email=row["mail"],
+        email_verified=bool(row["mail_confirmed"]),
         display_name=row["full_name"] or None,
         roles=tuple(sorted(set(filter(None, row["groups_csv"].split(","))))),
         status=Status.SUSPENDED if row["blocked"] else Status.ACTIVE,

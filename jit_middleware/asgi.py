@@ -1,13 +1,15 @@
 """The ASGI edge: translates a scope into a request and a decision into an answer, and keeps out of the way otherwise.
 
-A request that goes on to the app reaches it with a copied scope and the server's own ``receive`` and ``send``: no
-message is read, held back or rewritten. Lifespan messages pass through in order, with our start before the app's
-startup and our end after its shutdown; scope types we do not know go to the app untouched.
+A request that goes on to the app reaches it with a copied scope: no message is read, held back or rewritten. What stays
+open for a signed-in person, a websocket or a response in parts, ends with the session (:mod:`jit_middleware.watching`);
+anonymous requests get the server's own ``receive`` and ``send``. Lifespan messages pass through in order, with our
+start before the app's startup and our end after its shutdown; scope types we do not know go to the app untouched.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, Unpack
 
@@ -19,6 +21,7 @@ from jit_middleware.http.messages import Decision, PassThrough, Request, Respond
 from jit_middleware.injection import ANONYMOUS_SCOPE
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
+from jit_middleware.watching import Socket, Stream, Watchers, hearing
 
 if TYPE_CHECKING:
     from jit_middleware.gate import Gate
@@ -30,6 +33,7 @@ Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 
 #: The ASGI specification wants lower case; a server or test client that sends what it got must not show our cookies.
 _COOKIE: Final = frozenset({b"cookie", b"Cookie", b"COOKIE"})
+_EVENTS: Final = b"text/event-stream"
 _NAME_OF: Final = itemgetter(0)
 _NO_COOKIE: Final = -1
 _ODD: Final = -2
@@ -81,24 +85,24 @@ class JITMiddleware:
         self.app = app
         self.gate = gate
         # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        shapes: dict[tuple[bytes, ...], int] = {}
-        self._hot = (app, gate.admit, gate.scrubber, shapes)
+        shapes: dict[tuple[bytes, ...], tuple[int, int]] = {}
+        self._watchers = Watchers(gate.watch)
+        self._hot = (app, gate.admit, gate.scrubber, shapes, self._watchers.noticing(), self._watchers.send)
         self._start = StartOnce(gate.start, SystemClock(), "asgi")
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app, admit, scrubber, shapes = self._hot
+    # In one piece: each coroutine more would cost every request a twentieth of what it may.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912, PLR0915
+        app, admit, scrubber, shapes, notice, watched = self._hot
         kind: str = scope["type"]
         if kind not in _REQUESTS:
             await self._pass_on(scope, receive, send)
             return
-        inner = scope
+        inner, basis, wants_events = scope, None, False
         try:
             received: Headers = list(scope["headers"])
             # Clients send the same header names again and again: what follows from them is looked up.
             names = tuple(map(_NAME_OF, received))
-            shape = shapes.get(names)
-            if shape is None:
-                shape = self._shape(names)
+            shape, accept = shapes.get(names) or self._shape(names)
             raw = received[shape][1] if shape >= 0 else b"" if shape == _NO_COOKIE else _cookies(received)
             cookie = raw.decode("latin-1")
             decision: Decision | None = None
@@ -111,6 +115,8 @@ class JITMiddleware:
             if isinstance(decision, Respond):
                 answer = _Answer(decision.response)
             else:
+                basis = decision.basis
+                wants_events = accept >= 0 and received[accept][1] == _EVENTS
                 if shape >= 0:
                     del received[shape]
                 elif shape == _ODD:
@@ -119,25 +125,51 @@ class JITMiddleware:
         except Exception as error:  # noqa: BLE001 - the edge is the last resort
             answer = _Answer(failure(error, SystemTokens()))
         if answer is None:
-            await app(inner, receive, send)
+            if basis is None:
+                await app(inner, receive, send)
+            elif kind == "http":
+                streams: list[Stream] = []
+                if wants_events:
+                    receive, notice = hearing(streams, receive), watched
+                try:
+                    await app(inner, receive, partial(notice, streams, basis, send))
+                except BaseException as error:
+                    if streams:
+                        streams[0].close(error)
+                    raise
+                if streams:
+                    streams[0].close(None)
+            else:
+                await self._serve_websocket(inner, Socket(self._watchers.here(), basis, receive, send))
         elif kind == "http":
             await answer.send(scope["method"], send)
         else:
             await answer.refuse(scope, receive, send)
 
-    def _shape(self, names: tuple[bytes, ...]) -> int:
-        """Where the one Cookie header is among everyday names; ``_NO_COOKIE``; or ``_ODD``: go through the headers."""
-        _, _, scrubber, shapes = self._hot
+    async def _serve_websocket(self, scope: Scope, socket: Socket) -> None:
+        try:
+            await self.app(scope, socket.receive, socket.send)
+        except BaseException as error:
+            if not await socket.close(error):
+                raise
+        else:
+            await socket.close(None)
+
+    def _shape(self, names: tuple[bytes, ...]) -> tuple[int, int]:
+        """Where the one Cookie header is among everyday names; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And
+        where the Accept header is, or -1."""
+        _, _, scrubber, shapes, _, _ = self._hot
         count = names.count(b"cookie")
         if count > 1 or not scrubber.are_ordinary(names):
             shape = _ODD
         else:
             shape = names.index(b"cookie") if count else _NO_COOKIE
+        found = shape, names.index(b"accept") if b"accept" in names else -1
         if sum(map(len, names)) <= _LONGEST_SHAPE:
             if len(shapes) >= _SHAPES_KEPT:
                 shapes.clear()
-            shapes[names] = shape
-        return shape
+            shapes[names] = found
+        return found
 
     def __getattr__(self, name: str) -> object:
         if name == "app" or (name.startswith("__") and name.endswith("__")):
@@ -152,11 +184,12 @@ class JITMiddleware:
         await self.app(scope, receive, send)
 
     async def _decide(self, scope: Scope, headers: Headers, cookie: str, receive: Receive) -> Decision:
-        try:
-            await self._start()
-        except AdapterError as error:
-            # The gate itself says what it can still serve (health) and refuses the rest.
-            LOGGER.warning("not started yet: %s", error)
+        if not self._start.is_done():
+            try:
+                await self._start()
+            except AdapterError as error:
+                # The gate itself says what it can still serve (health) and refuses the rest.
+                LOGGER.warning("not started yet: %s", error)
         return await self.gate.decide(_request(scope, headers, cookie, receive))
 
     def _starting_with(self, receive: Receive, send: Send) -> Receive:
@@ -197,6 +230,7 @@ class JITMiddleware:
 
     async def _close(self) -> None:
         self._start.forget()
+        self._watchers.close()
         try:
             await self.gate.close()
         except Exception as error:  # noqa: BLE001 - the edge is the last resort

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
 from urllib.parse import urlsplit
 
@@ -25,18 +25,33 @@ from jit_middleware.ports import (
     Clock,
     Ledger,
     Locks,
+    Neighbours,
     Offload,
     TokenSource,
     Transport,
     Users,
     UserStore,
 )
-from jit_middleware.provisioning import ClaimMapper, Provisioner
-from jit_middleware.sessions import Housekeeping, RevocationFeed, SessionCache, SessionCookie, Sessions
+from jit_middleware.provisioning import CreationAlarm, Policy, Provisioner
+from jit_middleware.provisioning.invitations import PURPOSE as INVITATION
+from jit_middleware.provisioning.invitations import Invitations
+from jit_middleware.sessions import (
+    Housekeeping,
+    Probe,
+    RefreshProbes,
+    RevocationFeed,
+    SessionCache,
+    SessionCookie,
+    Sessions,
+    StepUpRules,
+)
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
-from jit_middleware.sso.oidc import OIDCStrategy
+from jit_middleware.sso.oidc import OIDCStrategy, SignalReceiver
+from jit_middleware.sso.oidc.keys import KeysAt, ProviderKeys
+from jit_middleware.sso.signals import Receiver
 from jit_middleware.sso.state import LoginStates
 from jit_middleware.sso.strategy import Federated, Strategy
+from jit_middleware.sso.tickets import LinkTickets
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware.transport import AsyncTransport, SyncTransport
 
@@ -74,7 +89,10 @@ def assemble(
 
     store = users if users is not None else named_user_store(settings)
     outside: Users | None = None if store is None else users_face(store, world)
-    own_ledger = ports.get("ledger") or open_ledger(settings, clock=clock, tokens=tokens, keep_users=outside is None)
+    neighbours = None if ports.get("ledger") else open_neighbours(settings, clock)
+    own_ledger = ports.get("ledger") or open_ledger(
+        settings, clock=clock, tokens=tokens, keep_users=outside is None, neighbours=neighbours
+    )
     ledger = ledger_face(own_ledger, world)
     transport = ports.get("transport") or open_transport(settings, world, clock)
 
@@ -83,6 +101,7 @@ def assemble(
     cookie = SessionCookie(keyring.signature("session"), secure=secure)
     cache = SessionCache()
     states = LoginStates(keyring.envelope("login-state"), secure=secure, clock=clock, tokens=tokens)
+    audit = AuditTrail(clock=clock, tokens=tokens, relaxations=relaxations(settings))
     feed = RevocationFeed(
         ledger,
         cache,
@@ -90,7 +109,14 @@ def assemble(
         grace=settings.revocation_grace,
         clock=clock,
         locks=locks,
+        serve_unchecked="JIT_INSECURE_SERVE_WITHOUT_REVOCATION" in settings.insecure,
+        audit=audit,
+        background=InBackground(world),
     )
+    if neighbours is not None:
+        neighbours.listen(feed.hurry)
+    probes: dict[str, Probe] = {}
+    skews = {connection.name: connection.clock_skew for connection in settings.connections}
     sessions = Sessions(
         settings.session,
         cookie=cookie,
@@ -105,22 +131,15 @@ def assemble(
         hints=keyring.envelope("logout-hint"),
         clock=clock,
         tokens=tokens,
+        step_up=StepUpRules(settings.step_up, skews) if settings.step_up else None,
+        probes=RefreshProbes(
+            probes, ledger=ledger, envelope=keyring.envelope("refresh-token"), audit=audit, clock=clock
+        ),
     )
-    audit = AuditTrail(clock=clock, tokens=tokens, relaxations=settings.insecure)
-    provisioner = Provisioner(
-        settings.provisioning,
-        mappers={
-            connection.name: ClaimMapper(connection.claims, connection.verified_domains)
-            for connection in settings.connections
-        },
-        verified_domains={connection.name: connection.verified_domains for connection in settings.connections},
-        ledger=ledger,
-        users=outside,
-        audit=audit,
-        clock=clock,
-    )
+    provisioner = _provisioner(settings, ledger=ledger, users=outside, audit=audit, clock=clock)
     strategies: dict[str, Strategy] = {}
     federated: dict[str, Federated] = {}
+    receivers: dict[str, Receiver] = {}
     offload: Offload = InThisThread() if world == "wsgi" else InThreads()
     for connection in settings.connections:
         if isinstance(connection, SAMLConnection):
@@ -136,8 +155,11 @@ def assemble(
             )
             strategies[connection.name] = saml
             federated[connection.name] = saml
+            receivers[connection.name] = signal_receiver(
+                connection, settings, None, transport=transport, clock=clock, locks=locks
+            )
             continue
-        strategies[connection.name] = OIDCStrategy(
+        strategies[connection.name] = openid = OIDCStrategy(
             connection,
             redirect_uri=settings.public_url.join(f"{settings.endpoint_prefix}/callback/{connection.name}"),
             transport=transport,
@@ -145,15 +167,22 @@ def assemble(
             tokens=tokens,
             locks=locks,
         )
+        receivers[connection.name] = signal_receiver(
+            connection, settings, openid, transport=transport, clock=clock, locks=locks
+        )
+        if connection.refresh_probe is not None:
+            probes[connection.name] = Probe(connection.refresh_probe, connection.refresh_probe_grace, openid.refresh)
     mount = settings.public_url.mount
     house = House(
         settings=settings,
         strategies=strategies,
         federated=federated,
+        receivers=receivers,
         states=states,
         sessions=sessions,
         provisioner=provisioner,
         ledger=ledger,
+        users=outside,
         audit=audit,
         pages=Pages(
             app_name=settings.app_name, prefix_url=mount + settings.endpoint_prefix, templates=settings.templates
@@ -164,12 +193,55 @@ def assemble(
         logout_state=CookieSpec(name=cookie.name + "-logout", secure=secure, max_age=300),
         confirmations=keyring.signature("login-confirmation"),
         confirmation=CookieSpec(name=cookie.name + "-confirm", secure=secure, same_site="Strict", max_age=300),
+        tickets=LinkTickets(
+            keyring.envelope("link-ticket"), name=cookie.name + "-link", secure=secure, clock=clock, tokens=tokens
+        ),
+        invitations=Invitations(keyring.signature(INVITATION)),
         app_cookies=tuple(_app_cookies(settings)),
         clock=clock,
         tokens=tokens,
     )
     injected = [name for name, _ in headers_of(settings.inject)]
     return Gate(house, scrubber=Scrubber([*DEFAULT_IDENTITY_HEADERS, *injected]), transport=transport)
+
+
+def open_provisioner(settings: Settings, ledger: Ledger) -> Provisioner:
+    """The provisioning of these settings on a ledger that is open, to be awaited; for the command line."""
+    clock, tokens = SystemClock(), SystemTokens()
+    store = named_user_store(settings)
+    return _provisioner(
+        settings,
+        ledger=ledger,
+        users=None if store is None else users_face(store, "asgi"),
+        audit=AuditTrail(clock=clock, tokens=tokens, relaxations=relaxations(settings)),
+        clock=clock,
+    )
+
+
+def _provisioner(
+    settings: Settings, *, ledger: Ledger, users: Users | None, audit: AuditTrail, clock: Clock
+) -> Provisioner:
+    return Provisioner(
+        {connection.name: Policy.of(connection) for connection in settings.connections},
+        ledger=ledger,
+        users=users,
+        alarm=CreationAlarm(settings.provisioning, ledger=ledger, audit=audit, clock=clock),
+        audit=audit,
+        clock=clock,
+    )
+
+
+def relaxations(settings: Settings) -> Mapping[str, tuple[str, ...]]:
+    """What the operator has weakened, for each connection: in the words of the settings."""
+    return {
+        connection.name: (
+            *settings.insecure,
+            *(("link_policy=auto",) if connection.provisioning.link_policy == "auto" else ()),
+            *(("allow_privileged_roles",) if connection.provisioning.allow_privileged_roles else ()),
+            *(("allow_idp_initiated",) if getattr(connection, "allow_idp_initiated", False) else ()),
+        )
+        for connection in settings.connections
+    }
 
 
 def saml_strategy(
@@ -202,6 +274,29 @@ def saml_strategy(
     )
 
 
+def signal_receiver(
+    connection: OIDCConnection | SAMLConnection,
+    settings: Settings,
+    openid: OIDCStrategy | None,
+    *,
+    transport: Transport,
+    clock: Clock,
+    locks: Locks,
+) -> SignalReceiver:
+    """What takes the pushed messages of a connection; ``openid`` is its strategy, ``None`` for SAML."""
+    own = f"{settings.public_url.join(settings.endpoint_prefix)}/{{}}/{connection.name}"
+    at = connection.signals.jwks_uri
+    return SignalReceiver(
+        connection,
+        keys=None if openid is None else openid.keys,
+        metadata=None if openid is None else openid.metadata,
+        signal_keys=None if at is None else ProviderKeys(KeysAt(at), transport, clock=clock, locks=locks),
+        revoke_url=own.format("revoke"),
+        signals_url=own.format("signals"),
+        clock=clock,
+    )
+
+
 def _app_cookies(settings: Settings) -> Iterator[CookieSpec]:
     """The app's own cookies as we expire them: at the root and at the mount point, where apps set them."""
     for name in settings.inject.app_cookies:
@@ -218,16 +313,36 @@ def open_ledger(
     clock: Clock | None = None,
     tokens: TokenSource | None = None,
     keep_users: bool | None = None,
+    neighbours: Neighbours | None = None,
 ) -> Ledger:
-    """The ledger in ``JIT_DATABASE_URL``; not yet prepared. Raises ``ConfigurationError`` for a URL it cannot open."""
+    """The ledger in ``JIT_DATABASE_URL``; not yet prepared. Raises ``ConfigurationError`` for a URL it cannot open.
+
+    It tells ``neighbours`` what it commits, and closes them; without, those of ``JIT_REDIS_URL``.
+    """
     from jit_middleware_sqlalchemy import SQLAlchemyLedger
 
+    clock = clock or SystemClock()
     return SQLAlchemyLedger(
         settings.database_url,
-        clock=clock or SystemClock(),
+        clock=clock,
         tokens=tokens or SystemTokens(),
         keep_users=settings.user_store == "default" if keep_users is None else keep_users,
+        neighbours=neighbours or open_neighbours(settings, clock),
     )
+
+
+def open_neighbours(settings: Settings, clock: Clock) -> Neighbours | None:
+    """The other workers, as far as ``JIT_REDIS_URL`` leads to them. Raises ``ConfigurationError`` for a bad URL."""
+    if settings.redis_url is None:
+        return None
+    from jit_middleware_redis import RedisNeighbours
+
+    return RedisNeighbours(settings.redis_url, channel=neighbours_channel(settings), clock=clock)
+
+
+def neighbours_channel(settings: Settings) -> str:
+    """Where in Redis the workers of this application meet: they all have the same public URL."""
+    return f"jit:{settings.public_url.join('')}"
 
 
 def named_user_store(settings: Settings) -> UserStore | AsyncUserStore | None:
@@ -259,7 +374,8 @@ def named_user_store(settings: Settings) -> UserStore | AsyncUserStore | None:
 
 def open_transport(settings: Settings, world: World, clock: Clock) -> Transport:
     """The way out to the providers that the settings name, and to no private address but theirs."""
-    issuers = [urlsplit(url) for connection in settings.connections if (url := _asked(connection)) is not None]
+    asked = [url for each in settings.connections for url in (_asked(each), each.signals.jwks_uri)]
+    issuers = [urlsplit(url) for url in asked if url is not None]
     hosts = [issuer.hostname or "" for issuer in issuers]
     insecure = [issuer.hostname or "" for issuer in issuers if issuer.scheme == "http"]
     kind = SyncTransport if world == "wsgi" else AsyncTransport

@@ -12,12 +12,13 @@ import inspect
 import os
 import threading
 import weakref
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
 
 from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, Fault, JITError, StoreUnavailable
-from jit_middleware.model import Account, AuditEvent, FeedPage, Profile, ProfileChanges, SessionView, User
+from jit_middleware.faces import VERBS, StoreUsers, offered_verbs
+from jit_middleware.model import Account, AuditEvent, FeedPage, SessionView, Status
 from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Transaction, Users, UserStore
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_VERBS: Final = ("get", "find", "create", "update", "set_active")
 _START_PAUSE: Final = 1.0
 
 
@@ -182,17 +182,18 @@ def users_face(store: UserStore | AsyncUserStore, world: World) -> Users:
 
     Raises ``ConfigurationError`` for an async store under WSGI, and for one with missing or mixed verbs.
     """
-    missing = [verb for verb in _VERBS if not callable(getattr(store, verb, None))]
+    offered = offered_verbs(store)
+    missing = [verb for verb in VERBS if verb not in offered]
     if missing:
         _refuse_store(
             f"{type(store).__name__} lacks {', '.join(missing)}.",
             "implement all five verbs of jit_middleware.ports.UserStore (jit_middleware.testing.UserStoreContract "
             "proves them).",
         )
-    offered = [*_VERBS, "set_roles"] if callable(getattr(store, "set_roles", None)) else list(_VERBS)
     later = [verb for verb in offered if inspect.iscoroutinefunction(getattr(store, verb))]
     if not later:
-        return _SyncUsers(store, _in_a_thread if world == "asgi" else _directly)
+        run = _in_a_thread if world == "asgi" else _directly
+        return StoreUsers(store, lambda call: run(lambda: _ours_only(call)))
     if len(later) < len(offered):
         _refuse_store(
             f"{type(store).__name__} mixes async verbs ({', '.join(later)}) with sync ones.",
@@ -203,7 +204,7 @@ def users_face(store: UserStore | AsyncUserStore, world: World) -> Users:
             f"{type(store).__name__} is async, and a WSGI server has no event loop to run it in.",
             "serve the application under ASGI (jit_middleware.asgi), or give the store sync verbs.",
         )
-    return _AsyncUsers(store)
+    return StoreUsers(store, _awaited)
 
 
 def ledger_face(ledger: Ledger, world: World) -> Ledger:
@@ -273,74 +274,12 @@ def _ours_only(call: Callable[[], T]) -> T:
         raise _translated(error) from _named(error)
 
 
-@asynccontextmanager
-async def _ours() -> AsyncGenerator[None]:
+async def _awaited(call: Callable[[], object]) -> object:
+    """Call an async store; what it raises is translated."""
     try:
-        yield
+        return await cast("Awaitable[object]", call())
     except Exception as error:  # noqa: BLE001 - translated, whatever it is
         raise _translated(error) from _named(error)
-
-
-class _SyncUsers:
-    """A sync store, awaitable: each verb runs where ``run`` puts it."""
-
-    def __init__(self, store: Any, run: Callable[[Callable[[], Any]], Awaitable[Any]]) -> None:
-        self._store = store
-        self._run = run
-
-    async def get(self, user_id: str) -> User | None:
-        return cast("User | None", await self._ask(lambda: self._store.get(user_id)))
-
-    async def find(self, *, email: str | None = None, username: str | None = None) -> Sequence[User]:
-        return cast("Sequence[User]", await self._ask(lambda: self._store.find(email=email, username=username)))
-
-    async def create(self, profile: Profile) -> User:
-        return cast("User", await self._ask(lambda: self._store.create(profile)))
-
-    async def update(self, user_id: str, changes: ProfileChanges) -> User:
-        return cast("User", await self._ask(lambda: self._store.update(user_id, changes)))
-
-    async def set_active(self, user_id: str, active: bool) -> None:
-        await self._ask(lambda: self._store.set_active(user_id, active))
-
-    async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
-        if callable(getattr(self._store, "set_roles", None)):
-            await self._ask(lambda: self._store.set_roles(user_id, roles))
-
-    async def _ask(self, call: Callable[[], object]) -> object:
-        return await self._run(lambda: _ours_only(call))
-
-
-class _AsyncUsers:
-    """An async store with the optional verb always there and its exceptions translated."""
-
-    def __init__(self, store: Any) -> None:
-        self._store = store
-
-    async def get(self, user_id: str) -> User | None:
-        async with _ours():
-            return cast("User | None", await self._store.get(user_id))
-
-    async def find(self, *, email: str | None = None, username: str | None = None) -> Sequence[User]:
-        async with _ours():
-            return cast("Sequence[User]", await self._store.find(email=email, username=username))
-
-    async def create(self, profile: Profile) -> User:
-        async with _ours():
-            return cast("User", await self._store.create(profile))
-
-    async def update(self, user_id: str, changes: ProfileChanges) -> User:
-        async with _ours():
-            return cast("User", await self._store.update(user_id, changes))
-
-    async def set_active(self, user_id: str, active: bool) -> None:
-        async with _ours():
-            await self._store.set_active(user_id, active)
-
-    async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
-        if callable(getattr(self._store, "set_roles", None)):
-            async with _ours():
-                await self._store.set_roles(user_id, roles)
 
 
 class _HoppingLedger:
@@ -369,18 +308,46 @@ class _HoppingLedger:
     async def touch_session(self, session_id: str, at: int) -> None:
         await _in_a_thread(lambda: step(self._ledger.touch_session(session_id, at)))
 
+    async def claim_probe(self, session_id: str, *, due: int, lease: int) -> bool:
+        return await _in_a_thread(lambda: step(self._ledger.claim_probe(session_id, due=due, lease=lease)))
+
+    async def settle_probe(
+        self, session_id: str, *, lease: int, probe_at: int, failing_since: int | None, refresh_token: str
+    ) -> bool:
+        return await _in_a_thread(
+            lambda: step(
+                self._ledger.settle_probe(
+                    session_id,
+                    lease=lease,
+                    probe_at=probe_at,
+                    failing_since=failing_since,
+                    refresh_token=refresh_token,
+                )
+            )
+        )
+
     async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
         return await _in_a_thread(lambda: step(self._ledger.read_feed(after, limit)))
 
     async def list_audit(
-        self, *, after: str | None = None, type: str | None = None, user_id: str | None = None, limit: int = 1000
+        self,
+        *,
+        after: str | None = None,
+        type: str | None = None,
+        user_id: str | None = None,
+        reference: str | None = None,
+        limit: int = 1000,
     ) -> Sequence[AuditEvent]:
         return await _in_a_thread(
-            lambda: step(self._ledger.list_audit(after=after, type=type, user_id=user_id, limit=limit))
+            lambda: step(
+                self._ledger.list_audit(after=after, type=type, user_id=user_id, reference=reference, limit=limit)
+            )
         )
 
-    async def list_users(self, *, limit: int = 1000, after: str | None = None) -> Sequence[Account]:
-        return await _in_a_thread(lambda: step(self._ledger.list_users(limit=limit, after=after)))
+    async def list_users(
+        self, *, limit: int = 1000, after: str | None = None, status: Status | None = None
+    ) -> Sequence[Account]:
+        return await _in_a_thread(lambda: step(self._ledger.list_users(limit=limit, after=after, status=status)))
 
     async def prune(self, before: int) -> int:
         return await _in_a_thread(lambda: step(self._ledger.prune(before)))

@@ -6,11 +6,22 @@
      ├─ ConfigurationError      at start: every fault with its setting and the fix
      ├─ RequestError            a message to one of our own endpoints is malformed
      │   ├─ LogoutUnconfirmed   the provider's answer to a logout is not the one to ours
-     │   └─ LogoutNotVerified   what the provider says about a logout does not verify
+     │   ├─ LogoutNotVerified   what the provider says about a logout does not verify
+     │   └─ SignalRefused       what somebody pushes at us to end access is not acted on
      ├─ LoginError              this person's attempt to log in failed
      │   ├─ VerificationError   what the identity provider said does not verify
      │   ├─ ProviderRefused     the identity provider itself answered with an error
+     │   ├─ StepUpRefused       the login is not what the page asks for
+     │   ├─ InvitationUnusable  the invitation is not valid (any more)
+     │   ├─ LinkRefused         a wrong password for an account to be linked
+     │   ├─ LinkLimited         too many of them
      │   └─ NotProvisioned      verified, but this person gets no account or no access
+     │       ├─ AccountPending      their own account waits for approval
+     │       ├─ AccountSuspended    their own account is on hold
+     │       ├─ AccountClosed       their own account was closed
+     │       ├─ LinkRequired        an account may be theirs, and they have to prove it
+     │       ├─ SeatsFull           there is no seat for another user
+     │       └─ CreationLimited     too many users were created just now
      └─ AdapterError            something outside failed
          ├─ Conflict            a unique key is taken: the unit of work is run again
          ├─ ProviderUnavailable the identity provider cannot be reached, or talks nonsense
@@ -24,6 +35,7 @@ refusal of one class looks the same from outside (no oracle, no user enumeration
 
 from __future__ import annotations
 
+import errno
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -97,6 +109,13 @@ class LogoutNotVerified(RequestError):
     public = "The identity provider's message about signing out could not be verified, so nothing was changed."
 
 
+class SignalRefused(RequestError):
+    """A security event (RFC 8417) or a revocation that is not acted on: not verified, or about nobody here."""
+
+    code = "signal_refused"
+    public = "This message could not be verified or acted on, so nothing was changed."
+
+
 class LoginError(JITError):
     """This person's attempt to log in failed."""
 
@@ -130,12 +149,104 @@ class ProviderRefused(LoginError):
     public = "The identity provider did not sign you in."
 
 
+class StepUpRefused(LoginError):
+    """The provider signed the person in, but not as strongly or as recently as the page asks (RFC 9470)."""
+
+    code = "step_up_refused"
+    status = 403
+    public = (
+        "The identity provider did not confirm your sign-in as strongly, or as recently, as this page needs. "
+        "You are still signed in as before."
+    )
+
+
+class InvitationUnusable(LoginError):
+    """The invitation was not made here, was used or revoked, or is too old: one sentence for all of them."""
+
+    code = "invitation_unusable"
+    status = 403
+    public = "This invitation cannot be used, or not any more. Please ask for a new one."
+
+
+class LinkRefused(LoginError):
+    """The password that was to prove an account is not that account's; the page asks again."""
+
+    code = "link_refused"
+    public = "That is not the password of the account."
+
+
+class LinkLimited(LoginError):
+    """Too many wrong passwords for one account lately (RFC 6585 §4)."""
+
+    code = "link_limited"
+    status = 429
+    public = "That was tried too often. Please wait a quarter of an hour and sign in again."
+
+
 class NotProvisioned(LoginError):
-    """The person is who they say, but gets no account or no access here."""
+    """The person is who they say, but gets no account or no access here. ``path`` is what was asked on the way."""
 
     code = "not_provisioned"
     status = 403
     public = "You are signed in at the identity provider, but you have no access to this application."
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.path: tuple[str, ...] = ()
+
+
+class AccountPending(NotProvisioned):
+    """The account that this very identity is linked to waits for approval."""
+
+    code = "account_pending"
+    public = "Your account for this application is waiting for approval. You can sign in as soon as it is approved."
+
+
+class AccountSuspended(NotProvisioned):
+    """The account that this very identity is linked to is on hold."""
+
+    code = "account_suspended"
+    public = "Your account for this application is suspended. Please ask whoever manages your access."
+
+
+class AccountClosed(NotProvisioned):
+    """The account that this very identity is linked to was deactivated or deleted."""
+
+    code = "account_closed"
+    public = "Your account for this application was closed. Please ask whoever manages your access."
+
+
+class LinkRequired(NotProvisioned):
+    """An account with the address that this person has proved may be theirs, and they have to prove that too.
+
+    ``user_id`` is the account; ``has_password`` says that the person can prove it by the password they have there.
+    """
+
+    code = "link_required"
+    public = (
+        "There is an account here that may be yours, and it has to be linked before you can sign in this way. "
+        "Please ask whoever manages your access, and tell them the reference."
+    )
+
+    def __init__(self, reason: str, detail: str = "", *, user_id: str, has_password: bool) -> None:
+        super().__init__(reason, detail)
+        self.user_id = user_id
+        self.has_password = has_password
+
+
+class SeatsFull(NotProvisioned):
+    """Everybody who may have a seat has one. Says nothing about any one account."""
+
+    code = "seats_full"
+    public = "This application has no free seat for another user. Please ask whoever manages your access."
+
+
+class CreationLimited(NotProvisioned):
+    """More users than allowed were created just now (RFC 6585 §4). Says nothing about any one account."""
+
+    code = "creation_limited"
+    status = 429
+    public = "Too many new users are signing in for the first time right now. Please try again in a few minutes."
 
 
 class AdapterError(JITError):
@@ -176,6 +287,17 @@ class StoreUnavailable(AdapterError):
     code = "store_unavailable"
     status = 503
     public = "This application's user database is not available right now. Please try again in a moment."
+
+
+class SessionEnded(ConnectionResetError):
+    """The session that an open connection stands on is over, and so is the connection.
+
+    Not one of ours: what an application's ``send`` raises then, and the body of a WSGI response. An application that is
+    ready for clients that leave is ready for this; a server breaks the response off, and says little about it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(errno.ECONNRESET, "the session behind this connection has ended")
 
 
 def causes(error: BaseException) -> Iterator[str]:

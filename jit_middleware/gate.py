@@ -1,7 +1,8 @@
 """The flow of every request, top to bottom.
 
 1. an endpoint of our own answers for itself
-2. a live session goes on to the app as its user, unless another site is writing in that user's name
+2. a live session goes on to the app as its user, unless another site is writing in that user's name, or the path asks
+   for a stronger or more recent login: then back to the provider, or a 401
 3. a public path goes on as nobody
 4. what cannot follow a redirect gets a 401
 5. a browser is sent to sign in
@@ -14,13 +15,15 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from jit_middleware.endpoints import House, answer
-from jit_middleware.endpoints.login import challenge
+from jit_middleware.endpoints.login import challenge, step_up
 from jit_middleware.endpoints.refusal import refuse, unauthenticated
+from jit_middleware.endpoints.step_up import lacking, step_up_required
 from jit_middleware.errors import AdapterError, JITError, RequestError, StoreUnavailable
 from jit_middleware.http.headers import Scrubber
-from jit_middleware.http.messages import Decision, PassThrough, Request, Respond
+from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
 from jit_middleware.http.navigation import follows_redirects, forged_write
 from jit_middleware.http.paths import Access, is_own
+from jit_middleware.model import StepUp
 from jit_middleware.ports import Transport
 from jit_middleware.sessions import CachedSession
 
@@ -48,6 +51,8 @@ class Gate:
         #: The hot path, ``admit(path, cookie)``: a session this process knows and that is fresh; ``None``: ask
         #: ``decide``. For safe methods (RFC 9110 §9.2.1) only: a write is looked at more closely.
         self.admit = house.sessions.admitter(self._prefix)
+        #: Judges what stays open: websockets, and responses that go on being sent.
+        self.watch = house.sessions.watch
 
     async def decide(self, request: Request) -> Decision:
         """Whatever ``admit`` does not answer. Never raises a ``JITError``: a refusal is an answer."""
@@ -65,26 +70,30 @@ class Gate:
     async def _judge(self, request: Request) -> Decision:
         house = self.house
         access = self._policy.classify(request.path)
-        live = await self._find(request, access)
+        try:
+            live = await self._sessions.find(request.cookie) if request.cookie else None
+        except StoreUnavailable:
+            if access is not Access.PUBLIC:
+                raise
+            live = None  # a public page stays up without the database
         if live is not None:
             if self._refuse_forged and forged_write(request, self._origin):
                 raise ForgedWrite("cross_site_write", status=403)
+            demand = lacking(house, live, request.path)
+            if demand is not None:
+                return Respond(await self._ask_for_more(request, live, demand, access))
             return live.pass_with(self._sessions.rest_of(request.cookie))
         if access in (Access.PUBLIC, Access.OPTIONAL):
             return PassThrough(None, self._sessions.rest_of(request.cookie))
-        if request.kind == "websocket" or access is Access.API or not follows_redirects(request):
+        if _cannot_go(request, access):
             return Respond(unauthenticated(house, request, house.target(_location(request, house))))
         return Respond(await challenge(house, request, house.target(_location(request, house))))
 
-    async def _find(self, request: Request, access: Access) -> CachedSession | None:
-        if not request.cookie:
-            return None
-        try:
-            return await self._sessions.find(request.cookie)
-        except StoreUnavailable:
-            if access is Access.PUBLIC:
-                return None  # a public page stays up without the database
-            raise
+    async def _ask_for_more(self, request: Request, live: CachedSession, demand: StepUp, access: Access) -> Response:
+        target = self.house.target(_location(request, self.house))
+        if _cannot_go(request, access):
+            return step_up_required(self.house, request, live, target, demand)
+        return await step_up(self.house, request, live, target, demand)
 
     async def start(self) -> None:
         """Make sure the ledger's schema is there. Raises ``StoreUnavailable``, or ``ConfigurationError`` for an old
@@ -95,6 +104,11 @@ class Gate:
         """Let go of connections to the database and the providers; the next request takes new ones."""
         await self.house.ledger.close()
         await self._transport.close()
+
+
+def _cannot_go(request: Request, access: Access) -> bool:
+    """Whether it is no use to send this request to the provider."""
+    return request.kind == "websocket" or access is Access.API or not follows_redirects(request)
 
 
 def _location(request: Request, house: House) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal, NoReturn
-from urllib.parse import quote
 
 from jit_middleware.http.messages import Admission
 from jit_middleware.model import Session, User
@@ -22,6 +21,11 @@ _ROLE_LISTS_KEPT: Final = 1_024
 #: Printable ASCII but for the percent sign, which is ours; in a list element the separator and quotes are encoded too.
 _PLAIN: Final = re.compile(r"[ -$&-~]*")
 _PLAIN_ELEMENT: Final = re.compile(r"[ !#$&-+\--\[\]-~]*")
+#: How each byte of UTF-8 is shown: as itself, or percent-encoded.
+_SHOWN: Final = tuple(chr(byte) if _PLAIN.fullmatch(chr(byte)) else f"%{byte:02X}" for byte in range(256))
+_SHOWN_IN_A_LIST: Final = tuple(
+    chr(byte) if _PLAIN_ELEMENT.fullmatch(chr(byte)) else f"%{byte:02X}" for byte in range(256)
+)
 
 #: Header name → what goes in, for each preset that speaks in headers.
 HEADER_PRESETS: Final[Mapping[str, tuple[tuple[str, str], ...]]] = MappingProxyType(
@@ -96,8 +100,9 @@ ANONYMOUS_SCOPE: Final[Mapping[str, object]] = MappingProxyType({"user": ScopeUs
 def injector(settings: InjectSettings, world: Literal["wsgi", "asgi"]) -> Callable[[User, Session], Admission]:
     """The function that prepares what the app of this world sees."""
     templates = headers_of(settings)
-    keys = tuple(("HTTP_" + name.upper().replace("-", "_"), source) for name, source in templates)
     roles_shown = lru_cache(_ROLE_LISTS_KEPT)(_joined)
+    keys = tuple(("HTTP_" + name.upper().replace("-", "_"), _shower(source, roles_shown)) for name, source in templates)
+    fields = tuple((name.lower().encode(), _shower(source, _joined)) for name, source in templates)
     nothing: dict[str, object] = {}
 
     def wsgi(user: User, session: Session) -> Admission:
@@ -107,8 +112,8 @@ def injector(settings: InjectSettings, world: Literal["wsgi", "asgi"]) -> Callab
             "jit.user": user,
             "jit.session": session,
         }
-        for key, source in keys:
-            value = roles_shown(user.roles) if source == "roles" else header_value(user, source)
+        for key, shown in keys:
+            value = shown(user)
             if value is not None:
                 environ[key] = value
         return Admission(user, session, environ, nothing)
@@ -122,8 +127,8 @@ def injector(settings: InjectSettings, world: Literal["wsgi", "asgi"]) -> Callab
         }
         if "datasette" in settings.presets:
             scope["actor"] = Actor(id=user.username, name=user.display_name or user.username, roles=user.roles)
-        values = ((name, header_value(user, source)) for name, source in templates)
-        headers = tuple((name.lower().encode(), value.encode()) for name, value in values if value is not None)
+        values = ((name, shown(user)) for name, shown in fields)
+        headers = tuple((name, value.encode()) for name, value in values if value is not None)
         return Admission(user, session, nothing, scope, headers)
 
     return wsgi if world == "wsgi" else asgi
@@ -141,26 +146,41 @@ def header_value(user: User, source: str) -> str | None:
     Frameworks decode headers as latin-1, so anything beyond ASCII would arrive as something else (or as a header of its
     own, for a newline). A comma inside a list element is encoded, so that no name can smuggle in another.
     """
+    return _shower(source, _joined)(user)
+
+
+def _shower(source: str, joined: Callable[[tuple[str, ...]], str]) -> Callable[[User], str | None]:
+    """What :func:`header_value` promises, for one source."""
     match source:
         case "email":
             # An app that takes a header for an identity must not get an address that nobody vouches for.
-            value: object = user.email if user.email_verified else None
-        case "username" | "display_name" | "id" | "tenant":
-            value = getattr(user, source)
+            return lambda user: _shown(user.email) if user.email_verified else None
+        case "username":
+            return lambda user: _shown(user.username)
+        case "display_name":
+            return lambda user: _shown(user.display_name)
+        case "id" | "tenant":
+            return lambda user: _shown(getattr(user, source))
         case "roles":
-            return _joined(user.roles)
+            return lambda user: joined(user.roles)
         case _:
-            value = user.attributes.get(source.removeprefix("attributes."))
+            name = source.removeprefix("attributes.")
+            return lambda user: _shown(user.attributes.get(name))
+
+
+def _shown(value: object) -> str | None:
     if value is None:
         return None
     text = str(value)
-    return text if _PLAIN.fullmatch(text) else quote(text, safe=" !\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~")
+    if text.isascii() and _PLAIN.fullmatch(text):
+        return text
+    return "".join([_SHOWN[byte] for byte in text.encode()])
 
 
 def _joined(roles: tuple[str, ...]) -> str:
     return ",".join(
         [
-            role if _PLAIN_ELEMENT.fullmatch(role) else quote(role, safe=" !#$&'()*+-./:;<=>?@[]^_`{|}~")
+            role if _PLAIN_ELEMENT.fullmatch(role) else "".join([_SHOWN_IN_A_LIST[byte] for byte in role.encode()])
             for role in roles
         ]
     )

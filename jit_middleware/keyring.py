@@ -7,17 +7,17 @@ newest secret signs and seals; the older ones still verify and open, so a secret
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from functools import cached_property
-from hashlib import sha256
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING
-
-from itsdangerous import Signer
-from itsdangerous.encoding import base64_decode, base64_encode
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648 §5
 
 
 class Keyring:
@@ -41,33 +41,42 @@ class Keyring:
 
 
 class Signature:
-    """Text that anybody may read and nobody can change: ``text.signature`` by HMAC-SHA-256 (itsdangerous).
+    """Text that anybody may read and nobody can change: ``text.signature`` by HMAC-SHA-256 (RFC 2104), base64url.
 
-    A signed value has one spelling only: base64 alone would take four, for the spare bits of its last character.
+    The format is that of itsdangerous, at half its price, which every cookie pays that a worker has not seen.
+    A signed value has one spelling only, since what is compared is the signature as it is written: base64 alone would
+    take four, for the spare bits of its last character.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        # The keys are derived already: itsdangerous signs with the last of its list and verifies with any.
-        self._signer = Signer(list(reversed(keys)), key_derivation="none", digest_method=sha256)
+        self._keys = tuple(keys)
 
     def sign(self, text: str) -> str:
         """``text`` and its signature, cookie-safe when ``text`` is."""
-        return self._signer.sign(text).decode("ascii")
+        return f"{text}.{self.tag(text)}"
 
     def unsign(self, signed: str) -> str | None:
         """The text, or ``None`` when the signature does not verify."""
         text, dot, signature = signed.rpartition(".")
-        if not dot or not signed.isascii() or not self._signer.verify_signature(text, signature):
+        if not dot or not signed.isascii():
             return None
-        spelled = signature.encode("ascii")
-        return text if base64_encode(base64_decode(spelled)) == spelled else None
+        for key in self._keys:
+            if compare_digest(_written(key, text), signature):
+                return text
+        return None
 
     def tag(self, text: str) -> str:
         """A short proof that we have seen ``text``; for CSRF tokens."""
-        return self._signer.get_signature(text).decode("ascii")
+        return _written(self._keys[0], text)
 
     def tag_matches(self, text: str, tag: str) -> bool:
         return tag.isascii() and compare_digest(self.tag(text), tag)
+
+
+def _written(key: bytes, text: str) -> str:
+    # 32 bytes are 43 characters and one of padding.
+    written = b2a_base64(digest(key, text.encode(), "sha256"), newline=False)
+    return written[:-1].translate(_URL_SAFE).decode("ascii")
 
 
 class Envelope:

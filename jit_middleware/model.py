@@ -32,6 +32,10 @@ class Status(enum.StrEnum):
     ERASED = "erased"
 
 
+#: The states in which an account may hold one of the seats that a tenant has.
+SEATED: Final = frozenset({Status.INVITED, Status.ACTIVE, Status.SUSPENDED})
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """The local user, as the app and the stores see it.
@@ -81,6 +85,7 @@ class VerifiedIdentity:
     ``email_verified`` is ``True`` only for the JSON value ``true``; ``None`` when the provider says nothing.
     ``session_ceiling`` is the provider's own upper bound for our session, seconds since the epoch.
     ``logout_hint`` is what the provider wants to see again at logout (OIDC: the ID token), never logged.
+    ``refresh_token`` is there where the connection is to ask with it whether the person is still welcome; never logged.
     ``once`` is taken in the transaction that starts the session, so that no message starts a second one.
     """
 
@@ -98,6 +103,20 @@ class VerifiedIdentity:
     session_ceiling: int | None = None
     logout_hint: str | None = field(default=None, repr=False)
     once: tuple[OnceKey, ...] = ()
+    refresh_token: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp:
+    """What a session has to show for a path: an ``acr`` that is one of these (empty: whichever), and an authentication
+    at the provider at most ``max_age`` seconds ago (``None``: whenever).
+
+    ``insist``: the provider is told to authenticate the person anew, because asking for it alone did not help.
+    """
+
+    acr: tuple[str, ...] = ()
+    max_age: int | None = None
+    insist: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +205,25 @@ class LinkProof:
 
 
 @dataclass(frozen=True, slots=True)
+class Prelink:
+    """Whom an operator has tied to the account ``user_id`` before the first login, to be used once until ``until``.
+
+    ``key`` is a digest of what has to be shown: a subject, an address that is vouched for, or an invitation.
+    ``batch`` names those that were made together. Times are seconds since the epoch.
+    """
+
+    key: str
+    kind: Literal["subject", "email", "invitation"]
+    connection: str
+    user_id: str
+    batch: str
+    created_at: int
+    until: int
+    tenant: str = DEFAULT_TENANT
+    used_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """One role held for one reason. ``source``: ``birthright``, ``idp:<connection>``, ``scim:<connection>`` or
     ``manual``."""
@@ -215,7 +253,11 @@ class Account:
 @dataclass(frozen=True, slots=True)
 class SessionRecord:
     """A session as the ledger keeps it. ``last_seen_at`` is coarse: written at most once per tenth of the idle
-    limit."""
+    limit.
+
+    ``auth_time`` is when the person authenticated, as far as the provider said so. ``refresh_token`` is sealed; the
+    provider is asked with it from ``probe_at`` on, and has not answered usefully since ``probe_failing_since``.
+    """
 
     id: str
     user_id: str
@@ -232,6 +274,10 @@ class SessionRecord:
     amr: tuple[str, ...] = ()
     logout_hint: str | None = field(default=None, repr=False)
     ended_at: int | None = None
+    auth_time: int | None = None
+    refresh_token: str | None = field(default=None, repr=False)
+    probe_at: int | None = None
+    probe_failing_since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,8 @@ from jit_middleware.model import (
     Status,
     User,
 )
+from jit_middleware.prelinking import PrelinkVerbs
+from jit_middleware.seating import SeatingVerbs
 
 T = TypeVar("T")
 
@@ -81,7 +83,9 @@ class UserStore(Protocol):
 
     Raise :class:`~jit_middleware.errors.Conflict` (or any exception class whose name is ``Conflict``) when a name is
     taken, anything else when the store cannot answer. ``jit_middleware.testing.UserStoreContract`` proves an adapter.
-    Optional verbs: ``set_roles(user_id, roles)``, ``revoke_credentials(user_id)``, ``delete(user_id)``.
+    Optional verbs, each as described at :class:`Users`: ``set_roles``, ``has_password``, ``check_password``,
+    ``revoke_credentials``, ``delete``, ``list_users``. A store whose users have passwords must say so
+    (``has_password``): linking by a mere e-mail address leaves accounts with a password alone.
     """
 
     def get(self, user_id: str) -> User | None:
@@ -119,17 +123,57 @@ class AsyncUserStore(Protocol):
 
 
 class Users(AsyncUserStore, Protocol):
-    """A user store as the core sees it: awaitable whatever stands behind it, with the optional verb always there."""
+    """A user store as the core sees it: awaitable whatever stands behind it, with the optional verbs always there."""
+
+    @property
+    def checks_passwords(self) -> bool:
+        """Whether people can prove by a password that an account is theirs."""
+        ...
+
+    @property
+    def lists_users(self) -> bool:
+        """Whether ``list_users`` answers with everybody, and not with nobody for want of that verb."""
+        ...
 
     async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
         """Write the roles where the store keeps them; a store without roles does nothing."""
+        ...
+
+    async def has_password(self, user_id: str) -> bool:
+        """Whether the user can sign in without us: by a password, a key, anything the store knows of.
+
+        A store that does not say has passwords if it checks them, else none.
+        """
+        ...
+
+    async def check_password(self, user_id: str, password: str) -> bool:
+        """Whether this is the user's password, compared in constant time; false for a user who has none. Never log
+        it."""
+        ...
+
+    async def revoke_credentials(self, user_id: str) -> None:
+        """End what lets anybody in as this user without us, and what may become such a thing: the store's own sessions,
+        API tokens, links to reset a password or to change an address, addresses and numbers nobody has confirmed.
+
+        Called before an identity is linked to the account, and when the account is shut; repeating it is no error. The
+        password itself goes when the app's own login is not to be used any more.
+        """
+        ...
+
+    async def delete(self, user_id: str) -> None:
+        """Forget the person behind a user who was erased; somebody who is gone already is no error."""
+        ...
+
+    async def list_users(self, *, after: str | None = None, limit: int = 1000) -> Sequence[User]:
+        """Users in the order of their ids as the store compares them, from the one after that id on, at most
+        ``limit``."""
         ...
 
 
 # --- the middleware's own records ---------------------------------------------------------------------------------
 
 
-class Transaction(Protocol):
+class Transaction(PrelinkVerbs, SeatingVerbs, Protocol):
     """One unit of work on the ledger: all of it becomes visible at once, or nothing does.
 
     Writes may be held back and sent together when the work ends, so a ``Conflict`` may come from the commit.
@@ -188,8 +232,10 @@ class Transaction(Protocol):
         them."""
         ...
 
-    async def list_sessions(self, *, user_id: str | None = None, limit: int = 1000) -> Sequence[SessionRecord]:
-        """Live sessions, newest first."""
+    async def list_sessions(
+        self, *, user_id: str | None = None, connection: str | None = None, limit: int = 1000
+    ) -> Sequence[SessionRecord]:
+        """Live sessions that match, newest first."""
         ...
 
     async def claim_once(self, purpose: str, key: str, until: int) -> None:
@@ -238,17 +284,40 @@ class Ledger(Protocol):
         """Record coarse activity."""
         ...
 
+    async def claim_probe(self, session_id: str, *, due: int, lease: int) -> bool:
+        """Take the question that is ``due``: true for one caller, whose it is until ``lease`` (seconds, and a time
+        after ``due``), false for all others and for a session that has ended."""
+        ...
+
+    async def settle_probe(
+        self, session_id: str, *, lease: int, probe_at: int, failing_since: int | None, refresh_token: str
+    ) -> bool:
+        """Keep what came of the question in one write, the (sealed) refresh token included; false when the lease is
+        somebody else's by now, or the session has ended."""
+        ...
+
     async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
         """What changed after that position; ``None`` asks only where the feed stands."""
         ...
 
     async def list_audit(
-        self, *, after: str | None = None, type: str | None = None, user_id: str | None = None, limit: int = 1000
+        self,
+        *,
+        after: str | None = None,
+        type: str | None = None,
+        user_id: str | None = None,
+        reference: str | None = None,
+        limit: int = 1000,
     ) -> Sequence[AuditEvent]:
-        """Events in the order they were recorded, from the one after ``after`` (an event id)."""
+        """Events in the order they were recorded, from the one after ``after`` (an event id); ``reference`` picks those
+        of one request."""
         ...
 
-    async def list_users(self, *, limit: int = 1000, after: str | None = None) -> Sequence[Account]: ...
+    async def list_users(
+        self, *, limit: int = 1000, after: str | None = None, status: Status | None = None
+    ) -> Sequence[Account]:
+        """Accounts by id, from the one after ``after``; with ``status``, only those that have it."""
+        ...
 
     async def prune(self, before: int) -> int:
         """Forget once-keys, ended sessions and feed entries that nobody can need after that time; how many rows
@@ -256,6 +325,36 @@ class Ledger(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Neighbours(Protocol):
+    """The other workers, told at once what this one has committed, over a wire that may break at any time.
+
+    What is heard is a hint: it can make a worker ask the ledger sooner or refuse a used key sooner, and never lets
+    anybody in. The ledger stays the authority on both, so nothing depends on a hint being heard.
+    """
+
+    def listen(self, hurry: Callable[[], None]) -> None:
+        """Have ``hurry`` called, from any thread, whenever access may have changed somewhere."""
+        ...
+
+    def attend(self) -> None:
+        """See to it that this process listens; called before each read of the feed. Returns at once."""
+        ...
+
+    def tell(self, *, access_changed: bool, used: Sequence[tuple[str, int]]) -> None:
+        """Say what a commit has done: whether the feed has grown, and which one-use keys (as the ledger knows them)
+        were taken, each with the time it is kept to. Called after the commit, from any thread; returns at once and
+        never raises."""
+        ...
+
+    def have_used(self, once_key: str) -> bool:
+        """Whether a commit that took this key is known here; false says nothing. Returns at once."""
+        ...
+
+    def close(self) -> None:
+        """Say what is left to say, and stop listening."""
+        ...
 
 
 # --- the way out --------------------------------------------------------------------------------------------------

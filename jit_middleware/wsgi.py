@@ -1,8 +1,9 @@
 """The WSGI edge: translates an environ into a request and a decision into an answer, and else keeps out of the way.
 
-A request that goes on to the app reaches it with a copied environ and the server's own ``start_response``; the app's
-iterable goes back to the server as the very same object. So ``write()``, ``close()``, ``exc_info``, lazy bodies and
-``wsgi.file_wrapper`` are the app's and the server's business alone (PEP 3333).
+A request that goes on to the app reaches it with a copied environ and the server's own ``start_response``; a body that
+is whole, a file for the server to send and everything for anonymous people go back to the server as the very same
+object. So ``write()``, ``close()``, ``exc_info``, lazy bodies and ``wsgi.file_wrapper`` are the app's and the server's
+business alone (PEP 3333). A body in parts goes through :class:`_Watched`, which ends it when the session has ended.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self, Unpack, overload
 from jit_middleware.assembly import Ports, assemble
 from jit_middleware.bridge import StartOnce, step
 from jit_middleware.edge import LOGGER, failure, framed, status_line
-from jit_middleware.errors import AdapterError, RequestError
+from jit_middleware.errors import AdapterError, RequestError, SessionEnded
 from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
     from wsgiref.types import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
 
     from jit_middleware.gate import Gate
+    from jit_middleware.http.messages import Basis
     from jit_middleware.ports import AsyncUserStore, UserStore
+    from jit_middleware.sessions import LiveConnection, Watch
 
 #: Methods the gate may admit from its cache; all others are first checked for cross-site forgery.
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHUNK: Final = 65536
+#: Bodies that are all there when the app returns.
+_WHOLE: Final = frozenset({list, tuple, bytes})
 
 
 class JITMiddleware:
@@ -72,8 +77,8 @@ class JITMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         app, admit, is_clean, clean_environ = self._hot
+        decision: Decision | None = None
         try:
-            decision: Decision | None = None
             method: str = environ["REQUEST_METHOD"]
             if method in _SAFE:
                 path: str = environ.get("PATH_INFO", "")
@@ -97,7 +102,11 @@ class JITMiddleware:
             inner, answer = environ, _Answer(failure(error, SystemTokens()), environ.get("REQUEST_METHOD", ""))
         if answer is not None:
             return answer.send(start_response)
-        return app(inner, start_response)
+        body = app(inner, start_response)
+        if type(body) in _WHOLE:
+            return body
+        basis = decision.basis if isinstance(decision, PassThrough) else None
+        return body if basis is None or _is_file(body, inner) else _Watched(body, basis, self.gate.watch)
 
     def __getattr__(self, name: str) -> object:
         if name == "app" or (name.startswith("__") and name.endswith("__")):
@@ -105,11 +114,12 @@ class JITMiddleware:
         return getattr(self.app, name)
 
     async def _decide(self, environ: WSGIEnvironment) -> Decision:
-        try:
-            await self._start()
-        except AdapterError as error:
-            # The gate itself says what it can still serve (health) and refuses the rest.
-            LOGGER.warning("not started yet: %s", error)
+        if not self._start.is_done():
+            try:
+                await self._start()
+            except AdapterError as error:
+                # The gate itself says what it can still serve (health) and refuses the rest.
+                LOGGER.warning("not started yet: %s", error)
         return await self.gate.decide(_request(environ))
 
 
@@ -150,6 +160,58 @@ def _shown(passed: PassThrough) -> dict[str, object]:
     return shown
 
 
+class _Watched:
+    """A body in parts, of a signed-in person: ends by ``SessionEnded`` between two parts when the session has ended.
+
+    So nothing is sent on knowledge older than the bound, and the part that the app is making meanwhile stays here. Its
+    first part belongs to the request, which was let in. A server that meets an error in the middle breaks the response
+    off: the client sees that it is not whole.
+    """
+
+    __slots__ = ("_basis", "_body", "_connection", "_watch")
+
+    def __init__(self, body: Iterable[bytes], basis: Basis, watch: Watch) -> None:
+        self._body = body
+        self._basis = basis
+        self._watch = watch
+        self._connection: LiveConnection | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._parts(iter(self._body))
+
+    def close(self) -> None:
+        """Let go, and close the app's body (PEP 3333)."""
+        if self._connection is not None:
+            self._watch.close(self._connection)
+            self._connection = None
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            close()
+
+    def _parts(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        for part in parts:
+            yield part
+            break
+        is_fresh, basis = self._watch.is_fresh, self._basis
+        for part in parts:
+            if not is_fresh(basis):
+                self._judge()
+            yield part
+
+    def _judge(self) -> None:
+        """Ask whether the session is still there. Raises ``SessionEnded``."""
+        if self._connection is None:
+            self._connection = self._watch.open(self._basis)
+        if step(self._watch.ended((self._connection,))):
+            raise SessionEnded
+
+
+def _is_file(body: object, environ: WSGIEnvironment) -> bool:
+    """Whether the server sends the body by itself, as a file."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return hasattr(body, "read") or (isinstance(wrapper, type) and isinstance(body, wrapper))
+
+
 class _Answer:
     """A whole answer of ours, framed; the body of an answer to HEAD stays here (RFC 9110 §9.3.2)."""
 
@@ -168,14 +230,14 @@ class _Answer:
 def _request(environ: WSGIEnvironment) -> Request:
     path: str = environ.get("PATH_INFO", "")
     return Request(
-        kind="http",
-        method=environ["REQUEST_METHOD"],
-        path=path if path.isascii() else _decoded(path),
-        query=environ.get("QUERY_STRING", ""),
-        headers=_Headers(environ),
-        cookie=environ.get("HTTP_COOKIE", ""),
-        client=environ.get("REMOTE_ADDR") or None,
-        read_body=_Body(environ).read,
+        "http",
+        environ["REQUEST_METHOD"],
+        path if path.isascii() else _decoded(path),
+        environ.get("QUERY_STRING", ""),
+        _Headers(environ),
+        environ.get("HTTP_COOKIE", ""),
+        environ.get("REMOTE_ADDR") or None,
+        _Body(environ).read,
     )
 
 

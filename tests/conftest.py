@@ -11,10 +11,11 @@ pytest_plugins = [
     "tests.peers.certificates",
     "tests.peers.databases",
     "tests.peers.oidc_provider",
+    "tests.peers.valkey",
 ]
 
 # The fixtures behind which a real part stands; ``provider`` and ``browser`` say so by asking for ``real_part``.
-REAL_PARTS = frozenset({"real_part", "postgresql_server", "mariadb_server"})
+REAL_PARTS = frozenset({"real_part", "postgresql_server", "mariadb_server", "valkey_server", "own_valkey"})
 
 
 @dataclass

@@ -35,6 +35,8 @@ _KEYS: Final = {
     "jit_once_keys.once_key": "once_key",
     "jit_tombstones_pkey": "tombstone",
     "jit_tombstones.identity_key": "tombstone",
+    "jit_prelinks_pkey": "prelink",
+    "jit_prelinks.prelink_key": "prelink",
     "jit_audit_id": "audit",
     "jit_audit.id": "audit",
     "jit_audit_once": "audit_once",
@@ -48,6 +50,7 @@ _PRIMARY_KEYS: Final = {
     "jit_sessions": "session",
     "jit_once_keys": "once_key",
     "jit_tombstones": "tombstone",
+    "jit_prelinks": "prelink",
 }
 _BUSY: Final = frozenset({"40001", "40P01", "55P03", 1205, 1213, 1020, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _MISSING_TABLE: Final = frozenset({"42P01", 1146})

@@ -9,11 +9,12 @@ from sqlalchemy import Connection, Executable, delete, func, or_, select, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jit_middleware.errors import AdapterError, Conflict, StoreUnavailable
-from jit_middleware.model import Account, AuditEvent, FeedEntry, FeedPage, SessionView
-from jit_middleware.ports import Clock, TokenSource, Transaction
+from jit_middleware.model import Account, AuditEvent, FeedEntry, FeedPage, SessionView, Status
+from jit_middleware.ports import Clock, Neighbours, TokenSource, Transaction
 from jit_middleware_sqlalchemy import queries
 from jit_middleware_sqlalchemy.engine import Database, step
 from jit_middleware_sqlalchemy.failures import Again, translate
+from jit_middleware_sqlalchemy.lean import Fixed
 from jit_middleware_sqlalchemy.rows import is_plain, number, read_account, read_event, read_session
 from jit_middleware_sqlalchemy.schema import SESSION_ID, audit, feed, feed_head, grants, once_keys, sessions, users
 from jit_middleware_sqlalchemy.transaction import Tx
@@ -24,6 +25,7 @@ from jit_middleware_sqlalchemy.writes import Statements
 T = TypeVar("T")
 
 _TRIES = 3
+_SESSION_COLUMNS = len(queries.SESSION)
 
 
 class SQLAlchemyLedger:
@@ -31,7 +33,8 @@ class SQLAlchemyLedger:
 
     ``url`` is any SQLAlchemy URL for PostgreSQL, MariaDB or SQLite; without a driver the sync one is taken
     (psycopg, PyMySQL, sqlite3). ``keep_users`` says whether the default user store lives here too. ``pool_size``
-    connections are kept per process, twice as many may be open.
+    connections are kept per process, twice as many may be open. ``neighbours`` hear of what is committed here; they
+    are closed with the ledger.
 
     ::
 
@@ -42,13 +45,21 @@ class SQLAlchemyLedger:
     """
 
     def __init__(
-        self, url: str, *, clock: Clock, tokens: TokenSource, keep_users: bool = True, pool_size: int = 5
+        self,
+        url: str,
+        *,
+        clock: Clock,
+        tokens: TokenSource,
+        keep_users: bool = True,
+        pool_size: int = 5,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._database = Database(url, pool_size=pool_size)
-        self._statements = Statements(self._database.kind, self._database.engine.dialect)
+        self._statements = Statements(self._database.kind, self._database.engine)
         self._clock = clock
         self._tokens = tokens
         self._keeps_users = keep_users
+        self._neighbours = neighbours
 
     @property
     def answers(self) -> Literal["at once", "later"]:
@@ -83,9 +94,9 @@ class SQLAlchemyLedger:
         """The session with its account; ``None`` also when the account is lost, which never grants access."""
         if not is_plain(session_id, SESSION_ID):
             return None
-        rows = await self._rows(queries.FIND_SESSION, {"session": session_id})
-        account = read_account(rows, 15) if rows else None
-        return None if account is None else SessionView(read_session(rows[0][:15]), account)
+        rows = await self._fixed(queries.FIND_SESSION, {"session": session_id})
+        account = read_account(rows, _SESSION_COLUMNS) if rows else None
+        return None if account is None else SessionView(read_session(rows[0]), account)
 
     async def touch_session(self, session_id: str, at: int) -> None:
         """Record coarse activity; never moves back, never revives."""
@@ -93,13 +104,33 @@ class SQLAlchemyLedger:
             values = {"session": session_id, "at": at}
             await self._read(lambda connection: connection.execute(queries.TOUCH_SESSION, values))
 
+    async def claim_probe(self, session_id: str, *, due: int, lease: int) -> bool:
+        """Whether this caller is the one that asks the provider now; see ``ports.Ledger``."""
+        values = {"session": session_id, "due": due, "lease": lease}
+        return await self._read(lambda connection: connection.execute(queries.CLAIM_PROBE, values).rowcount) == 1
+
+    async def settle_probe(
+        self, session_id: str, *, lease: int, probe_at: int, failing_since: int | None, refresh_token: str
+    ) -> bool:
+        """Keep what came of it; see ``ports.Ledger``."""
+        values = {
+            "session": session_id,
+            "lease": lease,
+            "next": probe_at,
+            "failing": failing_since,
+            "token": refresh_token,
+        }
+        return await self._read(lambda connection: connection.execute(queries.SETTLE_PROBE, values).rowcount) == 1
+
     async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
         """What changed after that position, and where to read on."""
+        if self._neighbours is not None:
+            self._neighbours.attend()
         if after is None:
             position = await self._read(lambda connection: connection.execute(queries.FEED_POSITION).scalar_one())
             return FeedPage(position, ())
         parameters = {"after": after, "limit": limit}
-        rows = await self._rows(queries.READ_FEED, parameters)
+        rows = await self._fixed(queries.READ_FEED, parameters)
         head, pruned = number(rows[0][0]), number(rows[0][1])
         entries = tuple(FeedEntry(number(row[2]), str(row[3]), str(row[4])) for row in rows if row[2] is not None)
         # A full page ends at its last entry: the rest is read next time. A reader ahead of the head has seen another
@@ -108,11 +139,17 @@ class SQLAlchemyLedger:
         return FeedPage(position, entries, complete=pruned <= after <= head)
 
     async def list_audit(
-        self, *, after: str | None = None, type: str | None = None, user_id: str | None = None, limit: int = 1000
+        self,
+        *,
+        after: str | None = None,
+        type: str | None = None,
+        user_id: str | None = None,
+        reference: str | None = None,
+        limit: int = 1000,
     ) -> Sequence[AuditEvent]:
         """Events in the order they were recorded, from the one after ``after``."""
         statement = select(*queries.AUDIT).order_by(audit.c.seq).limit(limit)
-        if not all(is_plain(text, 255) for text in (after, type, user_id) if text is not None):
+        if not all(is_plain(text, 255) for text in (after, type, user_id, reference) if text is not None):
             return []
         if after is not None:
             statement = statement.where(audit.c.seq > select(audit.c.seq).where(audit.c.id == after).scalar_subquery())
@@ -120,12 +157,18 @@ class SQLAlchemyLedger:
             statement = statement.where(audit.c.type == type)
         if user_id is not None:
             statement = statement.where(audit.c.user_id == user_id)
+        if reference is not None:
+            statement = statement.where(audit.c.reference == reference)
         rows = await self._rows(statement, {})
         return [read_event(row) for row in rows]
 
-    async def list_users(self, *, limit: int = 1000, after: str | None = None) -> Sequence[Account]:
-        """Accounts by id, from the one after ``after``."""
+    async def list_users(
+        self, *, limit: int = 1000, after: str | None = None, status: Status | None = None
+    ) -> Sequence[Account]:
+        """Accounts by id, from the one after ``after``; with ``status``, only those that have it."""
         page = select(users.c.id).order_by(users.c.id).limit(limit)
+        if status is not None:
+            page = page.where(users.c.status == status.value)
         if after is not None:
             if not is_plain(after, 255):
                 return []
@@ -144,7 +187,9 @@ class SQLAlchemyLedger:
         return await self._again(lambda unit: _prune(unit, before))
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pool, and the wire to the neighbours."""
+        if self._neighbours is not None:
+            self._neighbours.close()
         await self._database.close()
 
     # --- one try ----------------------------------------------------------------------------------------------------
@@ -164,7 +209,13 @@ class SQLAlchemyLedger:
         raise failure
 
     def _tx(self, unit: Unit) -> Tx:
-        return Tx(unit, clock=self._clock, tokens=self._tokens, keeps_users=self._keeps_users)
+        return Tx(
+            unit,
+            clock=self._clock,
+            tokens=self._tokens,
+            keeps_users=self._keeps_users,
+            neighbours=self._neighbours,
+        )
 
     def _unit(self, connection: Connection, work: Callable[[Unit], T]) -> T:
         unit = Unit(connection, self._statements, self._clock)
@@ -179,6 +230,8 @@ class SQLAlchemyLedger:
         except BaseException as error:
             unit.abandon(error)
             raise
+        if self._neighbours is not None:
+            self._neighbours.tell(access_changed=unit.access_changed, used=unit.used)
         return result
 
     async def _read(self, body: Callable[[Connection], T]) -> T:
@@ -190,6 +243,10 @@ class SQLAlchemyLedger:
             except Again as again:
                 failure = again.failure
         raise failure
+
+    async def _fixed(self, statement: Fixed, parameters: Mapping[str, object]) -> Sequence[Sequence[object]]:
+        lean = self._statements.lean
+        return await self._read(lambda connection: lean.read(connection, statement, parameters))
 
     async def _rows(self, statement: Executable, parameters: Mapping[str, object]) -> Sequence[Sequence[object]]:
         return await self._read(lambda connection: connection.execute(statement, parameters).all())

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, bindparam, literal, or_, select, update
+from sqlalchemy import ColumnElement, Integer, bindparam, func, literal_column, or_, select, true, update
 
-from jit_middleware_sqlalchemy.schema import audit, feed, feed_head, grants, identity_links, sessions, tombstones, users
+from jit_middleware_sqlalchemy.lean import Fixed
+from jit_middleware_sqlalchemy.schema import (
+    audit,
+    feed,
+    feed_head,
+    grants,
+    identity_links,
+    sessions,
+    tenant_locks,
+    tombstones,
+    users,
+)
 
 ACCOUNT: Final[tuple[ColumnElement[object], ...]] = (
     users.c.id,
@@ -47,6 +58,10 @@ SESSION: Final[tuple[ColumnElement[object], ...]] = (
     sessions.c.amr,
     sessions.c.logout_hint,
     sessions.c.ended_at,
+    sessions.c.auth_time,
+    sessions.c.refresh_token,
+    sessions.c.probe_at,
+    sessions.c.probe_failing_since,
 )
 AUDIT: Final[tuple[ColumnElement[object], ...]] = (
     audit.c.id,
@@ -63,22 +78,53 @@ AUDIT: Final[tuple[ColumnElement[object], ...]] = (
     audit.c.once,
 )
 
-_one = select(literal(1).label("one")).subquery("one")
+_one = select(literal_column("1", Integer).label("one")).subquery("one")
 
 # One row at least: the tombstone is answered even when there is no link, so a first login need not ask again.
-FIND_LINK: Final = select(tombstones.c.identity_key, *LINK, *ACCOUNT, *GRANT).select_from(
-    _one.outerjoin(tombstones, tombstones.c.identity_key == bindparam("identity"))
-    .outerjoin(identity_links, identity_links.c.identity_key == bindparam("identity"))
-    .outerjoin(users, users.c.id == identity_links.c.user_id)
-    .outerjoin(grants, grants.c.user_id == users.c.id)
+FIND_LINK: Final = Fixed(
+    select(tombstones.c.identity_key, *LINK, *ACCOUNT, *GRANT).select_from(
+        _one.outerjoin(tombstones, tombstones.c.identity_key == bindparam("identity"))
+        .outerjoin(identity_links, identity_links.c.identity_key == bindparam("identity"))
+        .outerjoin(users, users.c.id == identity_links.c.user_id)
+        .outerjoin(grants, grants.c.user_id == users.c.id)
+    )
 )
-FIND_ACCOUNT: Final = (
+FIND_ACCOUNT: Final = Fixed(
     select(*ACCOUNT, *GRANT)
     .select_from(users.outerjoin(grants, grants.c.user_id == users.c.id))
     .where(users.c.id == bindparam("user"))
 )
 LOCK_ACCOUNT: Final = select(users.c.id).where(users.c.id == bindparam("user")).with_for_update()
-FIND_SESSION: Final = (
+HOLD_TENANT: Final = (
+    select(tenant_locks.c.tenant_id).where(tenant_locks.c.tenant_id == bindparam("tenant")).with_for_update()
+)
+# Users being made in an outside store have a link already, and no account yet.
+_BEING_MADE: Final = (
+    select(func.count())
+    .select_from(identity_links)
+    .where(
+        identity_links.c.user_id.is_(None),
+        identity_links.c.tenant_id == bindparam("tenant"),
+        identity_links.c.created_at >= bindparam("since"),
+        identity_links.c.identity_key != bindparam("besides"),
+    )
+    .scalar_subquery()
+)
+COUNT_SEATS: Final = select(
+    select(func.count())
+    .select_from(users)
+    .where(users.c.tenant_id == bindparam("tenant"), users.c.seat == true())
+    .scalar_subquery()
+    + _BEING_MADE
+)
+COUNT_CREATED: Final = select(
+    select(func.count())
+    .select_from(users)
+    .where(users.c.tenant_id == bindparam("tenant"), users.c.created_at >= bindparam("since"))
+    .scalar_subquery()
+    + _BEING_MADE
+)
+FIND_SESSION: Final = Fixed(
     select(*SESSION, *ACCOUNT, *GRANT)
     .select_from(
         sessions.outerjoin(users, users.c.id == sessions.c.user_id).outerjoin(grants, grants.c.user_id == users.c.id)
@@ -94,7 +140,7 @@ LIST_LINKS: Final = (
 # Candidates only: the exact comparison is made on what comes back.
 FIND_BY_EMAIL: Final = select(*ACCOUNT).where(users.c.email_key == bindparam("email")).order_by(users.c.id)
 FIND_BY_USERNAME: Final = select(*ACCOUNT).where(users.c.username_key == bindparam("username")).order_by(users.c.id)
-FIND_TAKEN: Final = (
+FIND_TAKEN: Final = Fixed(
     select(users.c.provisioning_key, *ACCOUNT, *GRANT)
     .select_from(users.outerjoin(grants, grants.c.user_id == users.c.id))
     .where(
@@ -111,6 +157,25 @@ TOUCH_SESSION: Final = (
     )
     .values(last_seen_at=bindparam("at"))
 )
+# Who finds the probe as it was read takes it: everybody else finds another time there.
+CLAIM_PROBE: Final = (
+    update(sessions)
+    .where(
+        sessions.c.id == bindparam("session"), sessions.c.probe_at == bindparam("due"), sessions.c.ended_at.is_(None)
+    )
+    .values(probe_at=bindparam("lease"))
+)
+SETTLE_PROBE: Final = (
+    update(sessions)
+    .where(
+        sessions.c.id == bindparam("session"), sessions.c.probe_at == bindparam("lease"), sessions.c.ended_at.is_(None)
+    )
+    .values(
+        probe_at=bindparam("next"),
+        probe_failing_since=bindparam("failing"),
+        refresh_token=bindparam("token"),
+    )
+)
 SETTLE_LINK: Final = (
     update(identity_links)
     .where(identity_links.c.identity_key == bindparam("identity"), identity_links.c.user_id.is_(None))
@@ -118,7 +183,7 @@ SETTLE_LINK: Final = (
 )
 FEED_POSITION: Final = select(feed_head.c.position)
 # Head and entries in one statement, so in one snapshot: nothing can slip in between.
-READ_FEED: Final = (
+READ_FEED: Final = Fixed(
     select(feed_head.c.position, feed_head.c.pruned, feed.c.position, feed.c.kind, feed.c.entry_key)
     .select_from(feed_head.outerjoin(feed, feed.c.position > bindparam("after")))
     .order_by(feed.c.position)

@@ -14,6 +14,7 @@ from typing import Final, cast
 from jit_middleware.errors import NotProvisioned
 from jit_middleware.model import (
     NO_CLAIMS,
+    SEATED,
     Account,
     AuditEvent,
     Claims,
@@ -138,6 +139,10 @@ def session_row(session: SessionRecord) -> dict[str, object]:
         "amr": names_text(session.amr),
         "logout_hint": session.logout_hint,
         "ended_at": session.ended_at,
+        "auth_time": session.auth_time,
+        "refresh_token": session.refresh_token,
+        "probe_at": session.probe_at,
+        "probe_failing_since": session.probe_failing_since,
     }
 
 
@@ -166,7 +171,7 @@ def account_row(account: Account, now: int) -> dict[str, object]:
         "tenant_id": storable("tenant", account.tenant, TENANT),
         "status": account.status.value,
         "held_from": None if account.held_from is None else account.held_from.value,
-        "seat": account.seat,
+        "seat": account.seat and account.status in SEATED,
         "username": None,
         "username_key": None,
         "email": None,
@@ -267,6 +272,10 @@ def read_session(row: Sequence[object]) -> SessionRecord:
         amr=read_names(str(row[12])),
         logout_hint=_text(row[13]),
         ended_at=_number(row[14]),
+        auth_time=_number(row[15]),
+        refresh_token=_text(row[16]),
+        probe_at=_number(row[17]),
+        probe_failing_since=_number(row[18]),
     )
 
 

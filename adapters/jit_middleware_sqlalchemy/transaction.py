@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 
 from jit_middleware.errors import Conflict, NotProvisioned
 from jit_middleware.model import (
+    SEATED,
     Account,
     AuditEvent,
     Grant,
@@ -17,8 +18,9 @@ from jit_middleware.model import (
     SessionRecord,
     Status,
 )
-from jit_middleware.ports import Clock, TokenSource, Users
+from jit_middleware.ports import Clock, Neighbours, TokenSource, Users
 from jit_middleware_sqlalchemy import queries
+from jit_middleware_sqlalchemy.prelinks import PrelinkVerbs
 from jit_middleware_sqlalchemy.rows import (
     account_row,
     digest,
@@ -44,10 +46,12 @@ from jit_middleware_sqlalchemy.schema import (
     USER_ID,
     grants,
     identity_links,
+    prelinks,
     sessions,
     tombstones,
     users,
 )
+from jit_middleware_sqlalchemy.seats import SeatVerbs
 from jit_middleware_sqlalchemy.unit import Unit
 from jit_middleware_sqlalchemy.users import TransactionUsers
 from jit_middleware_sqlalchemy.writes import Parameters, UserChange
@@ -57,11 +61,14 @@ _LINKS: Final = frozenset({identity_links, users, grants, tombstones})
 _SESSIONS: Final = frozenset({sessions})
 
 
-class Tx:
+class Tx(SeatVerbs, PrelinkVerbs):
     """What ``work`` gets; lives as long as one try. Every verb finishes in one step."""
 
-    def __init__(self, unit: Unit, *, clock: Clock, tokens: TokenSource, keeps_users: bool) -> None:
-        self.unit = unit
+    def __init__(
+        self, unit: Unit, *, clock: Clock, tokens: TokenSource, keeps_users: bool, neighbours: Neighbours | None = None
+    ) -> None:
+        super().__init__(unit)
+        self._neighbours = neighbours
         self.tokens = tokens
         self.now: Callable[[], int] = clock.now
         self._users = TransactionUsers(self) if keeps_users else None
@@ -170,8 +177,38 @@ class Tx:
         account = await self._known(user_id)
         if account.status is status:
             return
+        seat = status in SEATED and (account.seat or account.status not in SEATED)
+        held_from = account.status if status is Status.SUSPENDED else None
+        await self.set_lifecycle(user_id, status, seat=seat, held_from=held_from)
+
+    async def set_lifecycle(self, user_id: str, status: Status, *, seat: bool, held_from: Status | None) -> None:
+        """Move the account with what belongs to its status; raises ``NotProvisioned("user_unknown")``."""
+        account = await self._known(user_id)
         user = None if account.user is None else replace(account.user, status=status)
-        self.change_account(replace(account, status=status, user=user), {"status": status.value})
+        values: Parameters = {
+            "status": status.value,
+            "seat": seat,
+            "held_from": None if held_from is None else held_from.value,
+        }
+        self.change_account(replace(account, status=status, user=user, seat=seat, held_from=held_from), values)
+
+    async def set_seat(self, user_id: str, seat: bool) -> None:
+        """Give or take the seat; raises ``NotProvisioned("user_unknown")``."""
+        account = await self._known(user_id)
+        if account.seat is not seat:
+            self.change_account(replace(account, seat=seat), {"seat": seat})
+
+    async def erase_account(self, user_id: str) -> None:
+        """Forget who it was; raises ``NotProvisioned("user_unknown")``."""
+        account = await self._known(user_id)
+        values: Parameters = {"email_verified": False, "attributes": "{}", "roles": "[]"}
+        for name in ("username", "username_key", "email", "email_key", "display_name", "provisioning_key"):
+            values[name] = None
+        self.change_account(replace(account, user=None, grants=()), values)
+        for table in (identity_links, prelinks, grants):
+            self.unit.write_now(delete(table).where(table.c.user_id == user_id), {})
+
+    # --- grants -----------------------------------------------------------------------------------------------------
 
     async def change_grants(self, user_id: str, *, add: Sequence[Grant], remove: Sequence[Grant]) -> None:
         """Add and remove grants; adding one that is there or removing one that is not changes nothing."""
@@ -262,20 +299,24 @@ class Tx:
         ended = [replace(read_session(row), ended_at=at) for row in rows]
         for start in range(0, len(ended), 500):
             part = [session.id for session in ended[start : start + 500]]
-            self.unit.write_now(update(sessions).where(sessions.c.id.in_(part)).values(ended_at=at), {})
+            over = update(sessions).where(sessions.c.id.in_(part)).values(ended_at=at, refresh_token=None)
+            self.unit.write_now(over, {})
         if ended and set(selectors) == {"user_id"} and except_session is None:
             self.unit.feed["user", ended[0].user_id] = None
         else:
             self.unit.feed.update({("session", session.id): None for session in ended})
         return ended
 
-    async def list_sessions(self, *, user_id: str | None = None, limit: int = 1000) -> Sequence[SessionRecord]:
-        """Live sessions, newest first."""
+    async def list_sessions(
+        self, *, user_id: str | None = None, connection: str | None = None, limit: int = 1000
+    ) -> Sequence[SessionRecord]:
+        """Live sessions that match, newest first."""
         statement = select(*queries.SESSION).where(sessions.c.ended_at.is_(None), sessions.c.expires_at > self.now())
-        if user_id is not None:
-            if not is_plain(user_id, USER_ID):
-                return []
-            statement = statement.where(sessions.c.user_id == user_id)
+        for column, value in ((sessions.c.user_id, user_id), (sessions.c.connection, connection)):
+            if value is not None:
+                if not is_plain(value, USER_ID):
+                    return []
+                statement = statement.where(column == value)
         statement = statement.order_by(sessions.c.created_at.desc(), sessions.c.id).limit(limit)
         return [read_session(row) for row in self.unit.read(statement, {}, _SESSIONS)]
 
@@ -283,14 +324,18 @@ class Tx:
 
     async def claim_once(self, purpose: str, key: str, until: int) -> None:
         """Take a one-use key; ``Conflict("once_key")`` may come from the commit."""
+        once_key = digest(purpose, key)
         once: Parameters = {
-            "once_key": digest(purpose, key),
+            "once_key": once_key,
             "purpose": storable("purpose", purpose, 64),
             "until": until,
         }
-        if any(row["once_key"] == once["once_key"] for row in self.unit.queue.once):
+        if any(row["once_key"] == once_key for row in self.unit.queue.once):
+            raise Conflict("once_key")
+        if self._neighbours is not None and self._neighbours.have_used(once_key):
             raise Conflict("once_key")
         self.unit.queue.once.append(once)
+        self.unit.used.append((once_key, until))
 
     async def append_feed(self, kind: str, key: str) -> None:
         """Tell every worker; the position is taken at the commit, so that its lock is held shortest."""

@@ -16,8 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from jit_middleware.errors import Conflict
 from jit_middleware.ports import Clock
 from jit_middleware_sqlalchemy import queries
+from jit_middleware_sqlalchemy.lean import Fixed, Prepared
 from jit_middleware_sqlalchemy.schema import feed
-from jit_middleware_sqlalchemy.writes import Queue, Statements, Write, batches
+from jit_middleware_sqlalchemy.writes import Parameters, Queue, Statements, Write, batches
 
 _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN", "mariadb": "START TRANSACTION"}
 
@@ -34,14 +35,20 @@ class Unit:
         self._clock = clock
         self._begun = False
         self._has_read = False
+        #: What the other workers hear of once it is committed.
+        self.access_changed = False
+        self.used: list[tuple[str, int]] = []
 
     def read(
-        self, statement: Executable, parameters: Mapping[str, object], tables: frozenset[Table]
+        self, statement: Executable | Fixed, parameters: Mapping[str, object], tables: frozenset[Table]
     ) -> Sequence[Sequence[object]]:
         """Rows, after sending what is held back for these tables."""
         if self.queue.touches(tables):
             self.flush()
-        rows = self._connection.execute(statement, parameters).all()
+        if isinstance(statement, Fixed):
+            rows = self._statements.lean.read(self._connection, statement, parameters)
+        else:
+            rows = self._connection.execute(statement, parameters).all()
         self._has_read = True
         return rows
 
@@ -50,6 +57,11 @@ class Unit:
         self.flush()
         self.begin()
         return self._connection.execute(statement, parameters).rowcount
+
+    def write_alone(self, write: Write) -> None:
+        """Send one write inside the transaction, before what is held back: for locks, which come first."""
+        self.begin()
+        self._write(self._statements.single(write))
 
     def begin(self) -> None:
         """Open the transaction, unless it is open."""
@@ -98,7 +110,7 @@ class Unit:
         for batch in split:
             statement = self._statements.combined(batch)
             self.may_be_committed = True
-            self._connection.exec_driver_sql(*statement)
+            self._write(statement)
 
     def _commit(self) -> None:
         if self._begun:
@@ -110,12 +122,15 @@ class Unit:
         self.begin()
         if self._statements.kind == "postgresql":
             for batch in batches(writes):
-                self._connection.exec_driver_sql(*self._statements.combined(batch))
+                self._write(self._statements.combined(batch))
             return
         for write in writes:
-            found = self._connection.exec_driver_sql(*self._statements.single(write)).rowcount
+            found = self._write(self._statements.single(write))
             if write.shape.guarded and found != 1:
                 raise Conflict("status")
+
+    def _write(self, statement: tuple[Prepared, Parameters]) -> int:
+        return self._statements.lean.write(self._connection, *statement)
 
     def _send_feed(self) -> None:
         """Take the next positions under the lock of the one counter row, which is held until the commit."""
@@ -131,4 +146,5 @@ class Unit:
             for number, (kind, key) in enumerate(self.feed)
         ]
         self._connection.execute(insert(feed), rows)
+        self.access_changed = True
         self.feed.clear()

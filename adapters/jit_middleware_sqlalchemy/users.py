@@ -7,10 +7,11 @@ Three faces of one set of verbs: inside a ledger transaction (:class:`Transactio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jit_middleware.errors import ConfigurationError, Conflict, Fault, NotProvisioned, StoreUnavailable
-from jit_middleware.model import UNSET, Account, Profile, ProfileChanges, Status, User
+from jit_middleware.model import SEATED, UNSET, Account, Profile, ProfileChanges, Status, User
 from jit_middleware.ports import Transaction, Users
 from jit_middleware_sqlalchemy import queries
 from jit_middleware_sqlalchemy.engine import SETTING, step
@@ -96,13 +97,14 @@ class TransactionUsers:
             status=profile.status,
             email_verified=profile.email_verified,
         )
+        seat = profile.seat and profile.status in SEATED
         now = self._tx.now()
         row: Parameters = {
             "id": user.id,
             "tenant_id": tenant,
             "status": profile.status.value,
             "held_from": None,
-            "seat": profile.seat,
+            "seat": seat,
             "username": profile.username,
             "username_key": key,
             "email": email,
@@ -115,9 +117,7 @@ class TransactionUsers:
             "created_at": now,
             "updated_at": now,
         }
-        self._tx.remember(
-            Account(user_id=user.id, tenant=tenant, status=profile.status, user=user, seat=profile.seat), row
-        )
+        self._tx.remember(Account(user_id=user.id, tenant=tenant, status=profile.status, user=user, seat=seat), row)
         return user
 
     async def update(self, user_id: str, changes: ProfileChanges) -> User:
@@ -160,10 +160,44 @@ class TransactionUsers:
             await self._tx.set_status(user_id, Status.ACTIVE)
         elif not active and account.status in _SERVED:
             await self._tx.set_status(user_id, Status.SUSPENDED)
+            await self._tx.end_sessions(self._tx.now(), user_id=user_id)
 
     async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
         """The roles the app sees."""
         await self.update(user_id, ProfileChanges(roles=roles))
+
+    @property
+    def checks_passwords(self) -> bool:
+        """Nobody here has a password."""
+        return False
+
+    @property
+    def lists_users(self) -> bool:
+        """The ledger lists them (``Ledger.list_users``)."""
+        return False
+
+    async def has_password(self, user_id: str) -> bool:  # noqa: ARG002 - the port has it
+        """Nobody has one."""
+        return False
+
+    async def check_password(self, user_id: str, password: str) -> bool:  # noqa: ARG002 - the port has it
+        """Nobody has one."""
+        return False
+
+    async def revoke_credentials(self, user_id: str) -> None:
+        """There is nothing but sessions and links, which the ledger ends itself."""
+
+    async def delete(self, user_id: str) -> None:
+        """The ledger forgets the person itself (``Transaction.erase_account``)."""
+
+    async def list_users(
+        self,
+        *,
+        after: str | None = None,  # noqa: ARG002 - the port has it
+        limit: int = 1000,  # noqa: ARG002 - the port has it
+    ) -> Sequence[User]:
+        """Nobody: see ``Ledger.list_users``."""
+        return ()
 
     async def _known(self, user_id: str) -> tuple[Account, User]:
         account = await self._tx.find_account(user_id)
@@ -252,7 +286,7 @@ def _users(tx: Transaction) -> Users:
 
 
 def _with(account: Account, user: User) -> Account:
-    return Account(account.user_id, account.tenant, account.status, account.grants, user)
+    return replace(account, user=user)
 
 
 def _username_key(username: str) -> str:

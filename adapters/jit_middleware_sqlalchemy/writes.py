@@ -21,7 +21,7 @@ from sqlalchemy import (
     ClauseElement,
     Column,
     Delete,
-    Dialect,
+    Engine,
     Insert,
     Integer,
     Table,
@@ -34,8 +34,8 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.sql.compiler import SQLCompiler
 
+from jit_middleware_sqlalchemy.lean import Lean, Prepared
 from jit_middleware_sqlalchemy.schema import (
     audit,
     grants,
@@ -147,57 +147,38 @@ class Queue:
         self.user_changes.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A statement compiled for one driver: SQLAlchemy's own cache leaves out inserts of several rows."""
-
-    sql: str
-    positions: tuple[str, ...] | None
-
-    def arrange(self, parameters: Parameters) -> tuple[object, ...] | Parameters:
-        """The parameters as the driver wants them, by position or by name."""
-        return parameters if self.positions is None else tuple([parameters[name] for name in self.positions])
-
-
 class Statements:
     """The write statements for one kind of database, each built when it is first needed."""
 
-    def __init__(self, kind: str, dialect: Dialect) -> None:
+    def __init__(self, kind: str, engine: Engine) -> None:
         self.kind = kind
-        self._dialect = dialect
+        self.lean = Lean(engine)
         self._single: dict[Shape, Prepared] = {}
         self._batches: dict[tuple[Shape, ...], Prepared] = {}
 
-    def single(self, write: Write) -> tuple[str, tuple[object, ...] | Parameters]:
+    def single(self, write: Write) -> tuple[Prepared, Parameters]:
         """The statement for one write."""
         prepared = self._single.get(write.shape)
         if prepared is None:
             if len(self._single) >= _BATCHES_KEPT:
                 self._single.clear()
-            prepared = self._single[write.shape] = self._prepare(_build(self.kind, write.shape, ""))
-        return prepared.sql, prepared.arrange(write.parameters)
+            prepared = self._single[write.shape] = self.lean.prepare(_build(self.kind, write.shape, ""))
+        return prepared, write.parameters
 
-    def combined(self, writes: Sequence[Write]) -> tuple[str, tuple[object, ...] | Parameters]:
+    def combined(self, writes: Sequence[Write]) -> tuple[Prepared, Parameters]:
         """One PostgreSQL statement for all of them."""
         shapes = tuple([write.shape for write in writes])
         prepared = self._batches.get(shapes)
         if prepared is None:
             if len(self._batches) >= _BATCHES_KEPT:
                 self._batches.clear()
-            prepared = self._batches[shapes] = self._prepare(_combine(shapes))
+            prepared = self._batches[shapes] = self.lean.prepare(_combine(shapes))
         parameters: Parameters = {}
         for number, write in enumerate(writes):
             prefix = f"w{number}_"
             for name, value in write.parameters.items():
                 parameters[prefix + name] = value
-        return prepared.sql, prepared.arrange(parameters)
-
-    def _prepare(self, statement: ClauseElement) -> Prepared:
-        compiled = statement.compile(dialect=self._dialect)
-        if not isinstance(compiled, SQLCompiler):
-            raise TypeError(type(compiled).__name__)
-        positions = compiled.positiontup
-        return Prepared(compiled.string, None if positions is None else tuple(positions))
+        return prepared, parameters
 
 
 def batches(writes: Sequence[Write]) -> list[list[Write]]:

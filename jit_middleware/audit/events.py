@@ -8,22 +8,32 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from jit_middleware.model import JSON, AuditEvent, SessionRecord, User, VerifiedIdentity
+from jit_middleware.model import JSON, AuditEvent, Grant, SessionRecord, User, VerifiedIdentity
 from jit_middleware.ports import Clock, TokenSource
 
 
 class AuditTrail:
     """Makes the events; the ledger keeps them in the transaction they tell of."""
 
-    def __init__(self, *, clock: Clock, tokens: TokenSource, relaxations: Sequence[str] = ()) -> None:
+    def __init__(
+        self, *, clock: Clock, tokens: TokenSource, relaxations: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
+        """``relaxations`` names, for each connection, what the operator has weakened."""
         self._clock = clock
         self._tokens = tokens
-        self._relaxations = tuple(relaxations)
+        self._relaxations = {} if relaxations is None else relaxations
 
     def user_created(
-        self, identity: VerifiedIdentity, user: User, *, grants: Sequence[tuple[str, str]], reference: str
+        self,
+        identity: VerifiedIdentity,
+        user: User,
+        *,
+        grants: Sequence[Grant],
+        path: Sequence[str],
+        seat: bool,
+        reference: str,
     ) -> AuditEvent:
-        """A user was made at their first login."""
+        """A user was made at their first login; ``path`` is what was asked on the way."""
         return self._event(
             "user.created",
             identity,
@@ -31,16 +41,55 @@ class AuditTrail:
             reference,
             once=f"user.created:{user.id}",
             data={
-                "path": "created",
+                "path": list(path),
                 "status": user.status.value,
+                "seat": seat,
                 "fields": sorted(_filled(user)),
-                "roles": [{"role": role, "source": source} for role, source in grants],
+                "roles": _roles(grants),
+                "relaxations": self._relaxed(identity),
             },
         )
 
-    def identity_linked(self, identity: VerifiedIdentity, user_id: str, *, proof: str, reference: str) -> AuditEvent:
-        """An identity was tied to an account that was there before."""
-        return self._event("identity.linked", identity, user_id, reference, data={"proof": proof})
+    def identity_linked(
+        self, identity: VerifiedIdentity, user_id: str, *, proof: str, path: Sequence[str], reference: str
+    ) -> AuditEvent:
+        """An identity was tied to an account that was there before; ``proof`` is why it may be."""
+        data: Mapping[str, JSON] = {"proof": proof, "path": list(path), "relaxations": self._relaxed(identity)}
+        return self._event("identity.linked", identity, user_id, reference, data=data)
+
+    def user_updated(
+        self, identity: VerifiedIdentity, user_id: str, *, fields: Sequence[str], reference: str
+    ) -> AuditEvent:
+        """A login changed these fields of the profile; names only."""
+        return self._event("user.updated", identity, user_id, reference, data={"fields": list(fields)})
+
+    def roles_changed(
+        self,
+        identity: VerifiedIdentity,
+        user_id: str,
+        *,
+        added: Sequence[Grant],
+        removed: Sequence[Grant],
+        groups: str,
+        path: Sequence[str],
+        reference: str,
+    ) -> AuditEvent:
+        """A login changed what the user may do. ``groups`` says whether the provider told the groups: ``given``,
+        ``absent`` or ``overage``."""
+        data: Mapping[str, JSON] = {
+            "added": _roles(added),
+            "removed": _roles(removed),
+            "groups": groups,
+            "path": list(path),
+        }
+        return self._event("roles.changed", identity, user_id, reference, data=data)
+
+    def groups_unavailable(
+        self, identity: VerifiedIdentity, user_id: str, *, groups: str, kept: Sequence[Grant], reference: str
+    ) -> AuditEvent:
+        """The provider did not say which groups a person has; ``kept`` are the roles that stay all the same."""
+        data: Mapping[str, JSON] = {"groups": groups, "kept": _roles(kept)}
+        return self._event("groups.unavailable", identity, user_id, reference, data=data)
 
     def first_login(self, identity: VerifiedIdentity, user_id: str, *, session: str, reference: str) -> AuditEvent:
         """The first login of a user; the ledger holds it to exactly once."""
@@ -50,7 +99,7 @@ class AuditTrail:
             user_id,
             reference,
             session=session,
-            once=f"user.first_login:{user_id}",
+            once=first_login_once(user_id),
             data=self._circumstances(identity),
         )
 
@@ -73,8 +122,12 @@ class AuditTrail:
         reason: str,
         reference: str,
         identity: VerifiedIdentity | None = None,
+        path: Sequence[str] = (),
     ) -> AuditEvent:
-        """A login that failed; ``identity`` is who it was, where that much was verified."""
+        """A login that failed; ``identity`` is who it was, as far as that is verified, ``path`` what was asked then."""
+        data: dict[str, JSON] = {"code": code}
+        if identity is not None:
+            data |= {"identity": identity_key(identity), "path": list(path)}
         return AuditEvent(
             id=self.new_id(),
             type="login.refused",
@@ -84,12 +137,73 @@ class AuditTrail:
             outcome="failure",
             reason=reason,
             reference=reference,
-            data={"code": code} if identity is None else {"code": code, "identity": identity_key(identity)},
+            data=data,
+        )
+
+    def signal_received(
+        self,
+        *,
+        connection: str,
+        tenant: str,
+        kind: str,
+        token: str,
+        event: str | None,
+        reason: str | None,
+        people: Sequence[str],
+        sessions_ended: int,
+        reference: str,
+        state: str | None = None,
+    ) -> AuditEvent:
+        """A provider's verified message that access ends. ``token`` is a digest of its id, ``event`` its type,
+        ``reason`` why nothing came of it, ``people`` the users it was about."""
+        data: dict[str, JSON] = {"kind": kind, "token": token, "users": list(people), "sessions_ended": sessions_ended}
+        if event is not None:
+            data["event"] = event
+        if state is not None:
+            data["state"] = state
+        return AuditEvent(
+            id=self.new_id(),
+            type="signal.received",
+            at=self._clock.now(),
+            tenant=tenant,
+            user_id=people[0] if len(people) == 1 else None,
+            connection=connection,
+            outcome="success" if reason is None else "failure",
+            reason=reason,
+            reference=reference,
+            data=data,
+        )
+
+    def email_withdrawn(self, *, user_id: str, connection: str, tenant: str, cause: str, reference: str) -> AuditEvent:
+        """``user.updated``: nobody vouches for the user's e-mail address any more."""
+        return AuditEvent(
+            id=self.new_id(),
+            type="user.updated",
+            at=self._clock.now(),
+            tenant=tenant,
+            user_id=user_id,
+            connection=connection,
+            reason=cause,
+            reference=reference,
+            data={"fields": ["email_verified"]},
         )
 
     def session_ended(self, session: SessionRecord, *, cause: str, reference: str | None = None) -> AuditEvent:
         """A session is over before its time."""
         return session_ended(session, id=self.new_id(), at=self._clock.now(), cause=cause, reference=reference)
+
+    def feed_interrupted(self, *, seconds: int, reason: str, refused: bool) -> AuditEvent:
+        """One worker could not read the revocation feed for so long; ``refused``: it refused requests for that."""
+        event_id = self.new_id()
+        return AuditEvent(
+            id=event_id,
+            type="feed.interrupted",
+            at=self._clock.now(),
+            outcome="failure",
+            reason=reason,
+            data={"seconds": seconds, "refused": refused},
+            once=f"feed.interrupted:{event_id}",
+        )
 
     def new_id(self) -> str:
         """A fresh event id."""
@@ -125,8 +239,11 @@ class AuditTrail:
             "auth_time": identity.auth_time,
             "acr": identity.acr,
             "amr": list(identity.amr),
-            "relaxations": list(self._relaxations),
+            "relaxations": self._relaxed(identity),
         }
+
+    def _relaxed(self, identity: VerifiedIdentity) -> list[str]:
+        return list(self._relaxations.get(identity.connection, ()))
 
 
 def event_id(clock: Clock, tokens: TokenSource) -> str:
@@ -152,10 +269,19 @@ def session_ended(
     )
 
 
+def first_login_once(user_id: str) -> str:
+    """What holds the event ``user.first_login`` of this user to exactly once."""
+    return f"user.first_login:{user_id}"
+
+
 def identity_key(identity: VerifiedIdentity) -> str:
     """Stable for one identity, and different for any other: SHA-256 over the length-prefixed parts, in hex."""
     parts = [part.encode() for part in (identity.tenant, identity.connection, identity.issuer, identity.subject)]
     return sha256(b"".join(len(part).to_bytes(4, "big") + part for part in parts)).hexdigest()
+
+
+def _roles(grants: Sequence[Grant]) -> list[JSON]:
+    return [{"role": grant.role, "source": grant.source} for grant in grants]
 
 
 def _filled(user: User) -> list[str]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from jit_middleware.model import AuditEvent
+from jit_middleware.model import JSON, AuditEvent
 
 SCHEMA_VERSION = 1
 
 
 def to_line(event: AuditEvent) -> str:
-    """The event as one line of ASCII JSON, without the line break; times as RFC 3339 in UTC.
+    """The event as one line of ASCII JSON, without the line break.
 
     Everything beyond printable ASCII is escaped, so no value can forge a line or drive a terminal (CWE-117).
     """
-    record = {
+    return json.dumps(as_json(event), ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")
+
+
+def as_json(event: AuditEvent) -> dict[str, JSON]:
+    """The event as a JSON object; times as RFC 3339 in UTC."""
+    return {
         "schema": SCHEMA_VERSION,
         "id": event.id,
         "type": event.type,
@@ -29,4 +34,3 @@ def to_line(event: AuditEvent) -> str:
         "reference": event.reference,
         "data": dict(event.data),
     }
-    return json.dumps(record, ensure_ascii=True, separators=(",", ":")).replace("\x7f", "\\u007f")

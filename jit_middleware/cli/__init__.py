@@ -11,14 +11,14 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from jit_middleware.cli import audit, check, demo, keygen, migrate, run, sessions, users
+from jit_middleware.cli import adopt, audit, check, demo, explain, keygen, migrate, run, sessions, users
 from jit_middleware.cli.arguments import with_ids_protected
 from jit_middleware.cli.terminal import INTERRUPTED, NO, WRONG_USE, WrongUse, complain
 from jit_middleware.errors import AdapterError, ConfigurationError
 
 __all__ = ["main"]
 
-_COMMANDS = (check, demo, run, keygen, migrate, users, sessions, audit)
+_COMMANDS = (check, demo, run, keygen, migrate, explain, users, adopt, sessions, audit)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

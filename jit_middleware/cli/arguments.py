@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-_TAKE_AN_ID: Final = frozenset({"--after", "--session", "--type", "--user"})
-_OPTIONS_OF_USERS: Final = frozenset({"--help", "--id", "--json", "-h"})
+_TAKE_AN_ID: Final = frozenset(
+    {"--after", "--connection", "--idp-session", "--role", "--session", "--type", "--user", "--valid"}
+)
+_OPTIONS_OF_USERS: Final = frozenset({"--help", "--id", "--json", "--revoke", "-h"})
+_NAME_A_USER: Final = frozenset(
+    {
+        "show", "approve", "suspend", "resume", "deactivate", "reinstate", "delete", "erase", "grant", "revoke-role",
+        "link",
+    }
+)  # fmt: skip
 
 
 def with_ids_protected(given: Sequence[str]) -> list[str]:
@@ -21,8 +29,12 @@ def with_ids_protected(given: Sequence[str]) -> list[str]:
         value = next(rest, None) if argument in _TAKE_AN_ID else None
         whole = argument if value is None else f"{argument}={value}"
         joined.append(whole.removesuffix("=--"))  # argparse (Python 3.11) makes an empty list of it
-    if joined[:1] != ["users"] or joined[1:2] == ["list"]:
+    if joined[:1] != ["users"] or _NAME_A_USER.isdisjoint(joined[1:2]):
         return joined
-    options = [argument for argument in joined[2:] if argument in _OPTIONS_OF_USERS]
-    others = [argument for argument in joined[2:] if argument not in _OPTIONS_OF_USERS and argument != "--"]
+    options = [argument for argument in joined[2:] if _is_option(argument)]
+    others = [argument for argument in joined[2:] if not _is_option(argument) and argument != "--"]
     return [*joined[:2], *options, *(["--", *others] if others else [])]
+
+
+def _is_option(argument: str) -> bool:
+    return argument in _OPTIONS_OF_USERS or argument.startswith(("--role=", "--connection=", "--valid="))

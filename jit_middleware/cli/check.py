@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 
 from jit_middleware.assembly import open_transport
-from jit_middleware.cli.live import Step, check_connection, check_database
+from jit_middleware.cli.live import Step, check_connection, check_database, check_redis
 from jit_middleware.cli.live_saml import check_saml
 from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json
 from jit_middleware.model import JSON
@@ -54,7 +54,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _live(settings: Settings) -> list[Step]:
-    return [*asyncio.run(_ask_providers(settings)), check_database(settings)]
+    return [*asyncio.run(_ask_providers(settings)), check_database(settings), *check_redis(settings)]
 
 
 async def _ask_providers(settings: Settings) -> list[Step]:
@@ -66,7 +66,8 @@ async def _ask_providers(settings: Settings) -> list[Step]:
             if isinstance(connection, SAMLConnection):
                 steps.extend(await check_saml(connection, settings, transport=transport, clock=clock))
             else:
-                steps.extend(await check_connection(connection, transport=transport, clock=clock))
+                rules = settings.step_up
+                steps.extend(await check_connection(connection, transport=transport, clock=clock, step_up=rules))
     finally:
         await transport.close()
     return steps
@@ -81,6 +82,7 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "secret_keys": len(settings.secret_keys),
         "connections": [_connection(connection, settings) for connection in settings.connections],
         "database": settings.database_label,
+        "redis": settings.redis_label,
         "user_store": settings.user_store,
         "public_paths": paths.public,
         "optional_paths": paths.optional,
@@ -95,6 +97,9 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "required_groups": provisioning.required_groups,
         "session_idle_seconds": settings.session.idle,
         "session_absolute_seconds": settings.session.absolute,
+        "step_up": [
+            {"paths": rule.paths, "acr": rule.acr, "max_age_seconds": rule.max_age} for rule in settings.step_up
+        ],
         "revocation_max_staleness_seconds": settings.revocation_max_staleness,
         "revocation_grace_seconds": settings.revocation_grace,
         "inject": [*settings.inject.presets, *(f"{name}={source}" for name, source in settings.inject.headers)],
@@ -132,6 +137,8 @@ def _connection(connection: OIDCConnection | SAMLConnection, settings: Settings)
         "credential": "private key" if connection.private_key is not None else "client secret",
         "scopes": connection.scopes,
         "needed_claims": connection.needed_claims,
+        "session_ceiling": connection.session_ceiling,
+        "refresh_probe_seconds": connection.refresh_probe,
         "tenant": connection.tenant,
     }
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from jit_middleware.cli.conversation import converse
 from jit_middleware.errors import AdapterError, ConfigurationError, ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched, Ledger, Transport
-from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
+from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings, StepUpRule
 
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _REACH: Final = "check the issuer, DNS, the firewall and the provider's certificate from this machine."
@@ -28,7 +28,9 @@ class Step:
     fix: str = ""
 
 
-async def check_connection(connection: OIDCConnection, *, transport: Transport, clock: Clock) -> list[Step]:
+async def check_connection(
+    connection: OIDCConnection, *, transport: Transport, clock: Clock, step_up: Sequence[StepUpRule] = ()
+) -> list[Step]:
     """Discovery, what it promises, the keys and the clock of one provider; what needs a failed step is left out."""
     name = connection.name
     discovery = f"{connection.issuer.removesuffix('/')}/.well-known/openid-configuration"
@@ -43,11 +45,46 @@ async def check_connection(connection: OIDCConnection, *, transport: Transport, 
         _issuer(connection, metadata),
         compare_clocks(connection, answer, clock.now()),
         *_promises(connection, metadata),
+        *check_step_up(connection.name, step_up, _texts(metadata.get("acr_values_supported"))),
+        *_probe(connection, metadata),
     ]
     jwks_uri = metadata.get("jwks_uri")
     if isinstance(jwks_uri, str):
         steps.append(await _keys(connection, transport, jwks_uri))
     return steps
+
+
+def check_step_up(name: str, rules: Sequence[StepUpRule], offered: Sequence[str] | None) -> list[Step]:
+    """A word on each rule whose classes the provider does not offer; its people cannot reach those paths.
+
+    No failure: they may not be meant to. ``offered`` ``None``: the provider does not say.
+    """
+    steps: list[Step] = []
+    for rule in rules:
+        if rule.acr and offered is not None and not set(rule.acr).intersection(offered):
+            paths, wanted = " ".join(rule.paths), " ".join(rule.acr)
+            detail = (
+                f"warning: nobody from here reaches {paths}: offered is {' '.join(offered) or 'nothing'}, not {wanted}"
+            )
+            steps.append(Step(f"{name} step-up", True, detail))
+    if rules and not steps:
+        steps.append(Step(f"{name} step-up", True, "nothing that the rules name is known to be missing"))
+    return steps
+
+
+def _probe(connection: OIDCConnection, metadata: Mapping[str, object]) -> list[Step]:
+    """Whether the refresh probe can work, as far as the provider says."""
+    if connection.refresh_probe is None:
+        return []
+    name = f"{connection.name} refresh probe"
+    grants = _texts(metadata.get("grant_types_supported"))
+    if grants is not None and "refresh_token" not in grants:
+        return [Step(name, False, "the provider offers no refresh tokens.", "remove refresh_probe.")]
+    scopes = _texts(metadata.get("scopes_supported")) or ()
+    if "offline_access" in scopes and "offline_access" not in connection.scopes:
+        detail = "warning: the provider has the scope offline_access, and it is not asked for"
+        return [Step(name, True, f"{detail}: without it there may be no refresh token")]
+    return [Step(name, True, f"asks every {connection.refresh_probe}s")]
 
 
 def check_database(settings: Settings) -> Step:
@@ -68,6 +105,27 @@ def check_database(settings: Settings) -> Step:
     except AdapterError as error:
         return Step("database", False, f"{label}: {error}.", "check JIT_DATABASE_URL, and that the server runs.")
     return Step("database", True, f"{label} answers; its schema {version} is the current one")
+
+
+def check_redis(settings: Settings) -> list[Step]:
+    """Whether workers can hear each other where ``JIT_REDIS_URL`` leads; nothing to check without it."""
+    if settings.redis_url is None:
+        return []
+    from jit_middleware.assembly import neighbours_channel
+    from jit_middleware_redis import problem_with
+
+    label = settings.redis_label or ""
+    try:
+        problem = problem_with(settings.redis_url, neighbours_channel(settings))
+    except ConfigurationError as error:
+        return [Step("redis", False, " ".join(fault.problem for fault in error.faults), error.faults[0].fix)]
+    if problem is None:
+        return [Step("redis", True, f"{label} hands on what workers tell each other")]
+    fix = (
+        "check JIT_REDIS_URL, that the server runs, and that the user may PUBLISH and SUBSCRIBE on jit:*. Until then "
+        "revocations take up to JIT_REVOCATION_MAX_STALENESS."
+    )
+    return [Step("redis", False, f"{label}: {problem}.", fix)]
 
 
 async def _get(transport: Transport, url: str) -> Fetched | str:

@@ -11,7 +11,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from jit_middleware.assembly import saml_strategy
 from jit_middleware.bridge import ThreadLocks
-from jit_middleware.cli.live import Step, compare_clocks
+from jit_middleware.cli.live import Step, check_step_up, compare_clocks
 from jit_middleware.errors import ConfigurationError, ProviderUnavailable, VerificationError
 from jit_middleware.offload import InThisThread
 from jit_middleware.ports import Clock, Fetch, Fetched, Transport
@@ -47,6 +47,7 @@ async def check_saml(
     except ConfigurationError as error:
         return [Step(f"{name} libraries and keys", False, fault.problem, fault.fix) for fault in error.faults]
     steps = [Step(f"{name} libraries", True, library_versions()), await _own_metadata(connection, strategy)]
+    steps += check_step_up(name, settings.step_up, _uris(settings))
     steps += [_certificate(f"{name} our certificate", pem, clock.now()) for pem in connection.sp_certificates]
     document = await _document(connection, transport)
     if isinstance(document, Step):
@@ -55,6 +56,11 @@ async def check_saml(
     if answer is not None:
         steps.append(compare_clocks(connection, answer, clock.now()))
     return [*steps, *_provider(connection, body, clock.now())]
+
+
+def _uris(settings: Settings) -> list[str]:
+    """The classes among those of the rules that a SAML provider can be asked for: the URIs (SAML Core §2.7.2.2)."""
+    return [name for rule in settings.step_up for name in rule.acr if ":" in name]
 
 
 async def _own_metadata(connection: SAMLConnection, strategy: SAMLStrategy) -> Step:

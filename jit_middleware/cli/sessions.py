@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NoReturn, cast
 
 from jit_middleware.audit import event_id, session_ended
 from jit_middleware.cli.conversation import actor, converse
@@ -22,68 +23,70 @@ def declare(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="List live sessions.", description="List live sessions, newest first.")
     listing.add_argument("--user", metavar="ID", help="only this user's")
+    listing.add_argument("--connection", metavar="NAME", help="only those that began at this connection")
     listing.add_argument("--limit", type=positive, default=1000, help="at most so many (1000)")
     json_option(listing)
     listing.set_defaults(command=_list)
-    sentence = "End sessions; every worker refuses them within JIT_REVOCATION_MAX_STALENESS."
+    sentence = (
+        "End the sessions that match everything named; every worker refuses them within JIT_REVOCATION_MAX_STALENESS."
+    )
     revoking = verbs.add_parser("revoke", help="End sessions.", description=sentence)
-    which = revoking.add_mutually_exclusive_group(required=True)
-    which.add_argument("--user", metavar="ID", help="all sessions of this user")
-    which.add_argument("--session", metavar="ID", help="this session")
-    which.add_argument("--all", action="store_true", help="all sessions of everybody")
+    revoking.add_argument("--session", metavar="ID", help="this session")
+    revoking.add_argument("--user", metavar="ID", help="sessions of this user")
+    revoking.add_argument("--connection", metavar="NAME", help="sessions that began at this connection")
+    revoking.add_argument("--idp-session", metavar="ID", help="what the provider calls so (with --connection)")
+    revoking.add_argument("--all", action="store_true", help="all sessions of everybody (with --yes)")
+    revoking.add_argument("--yes", action="store_true", help="mean it")
     json_option(revoking)
-    revoking.set_defaults(command=_revoke)
+    revoking.set_defaults(command=_revoke, wrong=revoking.error)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     user: str | None = arguments.user
+    connection: str | None = arguments.connection
     limit: int = arguments.limit
 
-    async def work(tx: Transaction) -> Sequence[SessionRecord]:
-        return await tx.list_sessions(user_id=user, limit=limit)
-
     async def question(ledger: Ledger) -> Sequence[SessionRecord]:
-        return await ledger.transaction(work)
+        return await ledger.transaction(lambda tx: tx.list_sessions(user_id=user, connection=connection, limit=limit))
 
     found = converse(Settings.load(), question)
     if arguments.json:
         say_json([_session_json(session) for session in found])
         return DONE
     rows = [
-        (each.id, each.user_id, each.connection, time_text(each.last_seen_at), time_text(each.expires_at))
+        (each.id, each.user_id, each.connection, *map(time_text, (each.created_at, each.last_seen_at, each.expires_at)))
         for each in found
     ]
-    say(*columns(("id", "user", "connection", "last seen", "ends"), rows))
+    say(*columns(("id", "user", "connection", "created", "last seen", "expires"), rows))
     return DONE
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    user: str | None = arguments.user
-    session: str | None = arguments.session
+    selectors = {
+        "session_id": cast("str | None", arguments.session),
+        "user_id": cast("str | None", arguments.user),
+        "connection": cast("str | None", arguments.connection),
+        "idp_session": cast("str | None", arguments.idp_session),
+    }
+    problem = _wrong_use(arguments, [name for name, value in selectors.items() if value is not None])
+    if problem is not None:
+        cast("Callable[[str], NoReturn]", arguments.wrong)(problem)
     clock, tokens = SystemClock(), SystemTokens()
 
-    async def record(tx: Transaction, ended: Sequence[SessionRecord]) -> None:
+    async def end(tx: Transaction, **which: str | None) -> int:
+        ended = await tx.end_sessions(clock.now(), **which)
         for each in ended:
             event = session_ended(each, id=event_id(clock, tokens), at=clock.now(), cause="revoked", by=actor())
             await tx.append_audit(event)
-
-    async def end_matching(tx: Transaction) -> int:
-        ended = await tx.end_sessions(clock.now(), user_id=user, session_id=session)
-        await record(tx, ended)
         return len(ended)
 
     async def end_some_of_all(tx: Transaction) -> int:
         live = await tx.list_sessions()
-        count = 0
-        for connection in sorted({each.connection for each in live}):
-            ended = await tx.end_sessions(clock.now(), connection=connection)
-            await record(tx, ended)
-            count += len(ended)
-        return count
+        return sum([await end(tx, connection=name) for name in sorted({each.connection for each in live})])
 
     async def question(ledger: Ledger) -> int:
         if not arguments.all:
-            return await ledger.transaction(end_matching)
+            return await ledger.transaction(lambda tx: end(tx, **selectors))
         total = 0
         while count := await ledger.transaction(end_some_of_all):
             total += count
@@ -100,12 +103,26 @@ def _revoke(arguments: argparse.Namespace) -> int:
     return DONE if is_done else NO
 
 
+def _wrong_use(arguments: argparse.Namespace, named: Sequence[str]) -> str | None:
+    """What is wrong with the choice of sessions, ``None`` when it is clear."""
+    if arguments.all:
+        if named:
+            return "argument --all: not allowed with anything that names some of them"
+        return None if arguments.yes else "argument --all: ends every session of everybody; add --yes"
+    if not named:
+        return "one of the arguments --session --user --connection --idp-session --all is required"
+    if "idp_session" in named and "connection" not in named:
+        return "argument --idp-session: names a session of one provider; add --connection"
+    return None
+
+
 def _session_json(session: SessionRecord) -> dict[str, JSON]:
     return {
         "id": session.id,
         "user": session.user_id,
         "tenant": session.tenant,
         "connection": session.connection,
+        "idp_session": session.idp_session,
         "created_at": time_text(session.created_at),
         "last_seen_at": time_text(session.last_seen_at),
         "expires_at": time_text(session.expires_at),

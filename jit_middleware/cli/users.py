@@ -6,22 +6,16 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jit_middleware.audit import event_id
-from jit_middleware.cli.conversation import actor, converse
+from jit_middleware.cli import users_lifecycle, users_link, users_roles
+from jit_middleware.cli.conversation import converse
+from jit_middleware.cli.finding import find_account, roles_of, user_argument
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
 from jit_middleware.model import JSON, Account, IdentityLink, SessionRecord, Status
 from jit_middleware.ports import Ledger, Transaction
-from jit_middleware.provisioning.lifecycle import change_status
 from jit_middleware.settings import Settings
-from jit_middleware.system import SystemClock, SystemTokens
 
 NAME = "users"
-HELP = "List and show users, suspend, resume or deactivate them."
-_VERBS = {
-    "suspend": (Status.SUSPENDED, "Keep a user out, for now; ends their sessions."),
-    "resume": (Status.ACTIVE, "Let a user in again."),
-    "deactivate": (Status.DEPROVISIONED, "Keep a user out who has left; ends their sessions."),
-}
+HELP = "List and show users, let them in or keep them out, give them roles or take them."
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -30,36 +24,32 @@ def declare(parser: argparse.ArgumentParser) -> None:
     listing = verbs.add_parser("list", help="List users.", description="List users, in the order of their ids.")
     listing.add_argument("--limit", type=positive, default=1000, help="at most so many (1000)")
     listing.add_argument("--after", metavar="ID", help="begin after this user id")
+    statuses = [status.value for status in Status]
+    listing.add_argument("--status", choices=statuses, metavar="STATUS", help=f"only these: {', '.join(statuses)}")
     json_option(listing)
     listing.set_defaults(command=_list)
     showing = verbs.add_parser("show", help="Show one user.", description="Show a user, their identities and sessions.")
-    _user_argument(showing)
+    user_argument(showing)
     showing.set_defaults(command=_show)
-    for verb, (status, sentence) in _VERBS.items():
-        changing = verbs.add_parser(verb, help=sentence, description=sentence)
-        _user_argument(changing)
-        changing.set_defaults(command=_change, to=status)
-
-
-def _user_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("user", metavar="USER", help="the user's id, or username or e-mail address if only one has it")
-    parser.add_argument("--id", action="store_true", help="USER is an id, and nothing else")
-    json_option(parser)
+    users_lifecycle.declare(verbs)
+    users_roles.declare(verbs)
+    users_link.declare(verbs)
 
 
 def _list(arguments: argparse.Namespace) -> int:
     limit: int = arguments.limit
     after: str | None = arguments.after
+    status = None if arguments.status is None else Status(arguments.status)
 
     async def question(ledger: Ledger) -> Sequence[Account]:
-        return await ledger.list_users(limit=limit, after=after)
+        return await ledger.list_users(limit=limit, after=after, status=status)
 
     accounts = converse(Settings.load(), question)
     if arguments.json:
         say_json([_account_json(account) for account in accounts])
         return DONE
     rows = [
-        (account.user_id, _username(account), account.status.value, " ".join(_roles(account)), account.tenant)
+        (account.user_id, _username(account), account.status.value, " ".join(roles_of(account)), account.tenant)
         for account in accounts
     ]
     say(*columns(("id", "username", "status", "roles", "tenant"), rows))
@@ -75,7 +65,7 @@ class _Found:
 
 def _show(arguments: argparse.Namespace) -> int:
     async def work(tx: Transaction) -> _Found | str:
-        account = await _find(tx, arguments.user, only_id=arguments.id)
+        account = await find_account(tx, arguments.user, only_id=arguments.id)
         if isinstance(account, str):
             return account
         links = await tx.list_links(account.user_id)
@@ -105,73 +95,8 @@ def _show(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-def _change(arguments: argparse.Namespace) -> int:
-    to: Status = arguments.to
-    clock, tokens = SystemClock(), SystemTokens()
-
-    async def work(tx: Transaction) -> tuple[Account, bool] | str:
-        account = await _find(tx, arguments.user, only_id=arguments.id)
-        if isinstance(account, str):
-            return account
-        if account.status is to:
-            return account, True
-        event = event_id(clock, tokens)
-        return account, await change_status(tx, account.user_id, to, actor=actor(), at=clock.now(), event_id=event)
-
-    settings = Settings.load()
-
-    async def question(ledger: Ledger) -> tuple[Account, bool] | str:
-        answer = await ledger.transaction(work)
-        if not isinstance(answer, str) and answer[1]:
-            await _tell_outside(settings, answer[0].user_id, active=to is Status.ACTIVE)
-        return answer
-
-    answer = converse(settings, question)
-    if isinstance(answer, str):
-        complain(answer)
-        return NO
-    account, is_done = answer
-    if arguments.json:
-        now = (to if is_done else account.status).value
-        say_json({"user": account.user_id, "was": account.status.value, "status": now, "done": is_done})
-    elif is_done:
-        say(f"{_username(account) or account.user_id} was {account.status.value} and is {to.value} now.")
-    if not is_done:
-        complain(f"A user who is {account.status.value} cannot become {to.value}.")
-    return DONE if is_done else NO
-
-
-async def _tell_outside(settings: Settings, user_id: str, *, active: bool) -> None:
-    """Tell the app's own user store, where there is one, so that the app's other doors are shut (or open) too."""
-    from jit_middleware.assembly import named_user_store
-    from jit_middleware.bridge import users_face
-
-    store = named_user_store(settings)
-    if store is not None:
-        await users_face(store, "asgi").set_active(user_id, active)
-
-
-async def _find(tx: Transaction, wanted: str, *, only_id: bool) -> Account | str:
-    """The one account that is meant, or the sentence that says why there is none."""
-    by_id = await tx.find_account(wanted)
-    ids = set[str]() if by_id is None else {by_id.user_id}
-    if tx.users is not None and not only_id:
-        named = [*await tx.users.find(username=wanted), *await tx.users.find(email=wanted)]
-        ids.update(user.id for user in named)
-    if not ids:
-        return f"There is no user {wanted!r}."
-    if len(ids) > 1:
-        return f"{wanted!r} may be one of several users; name one by --id: {', '.join(sorted(ids))}."
-    account = await tx.find_account(ids.pop())
-    return f"There is no user {wanted!r}." if account is None else account
-
-
 def _username(account: Account) -> str:
     return "" if account.user is None else account.user.username
-
-
-def _roles(account: Account) -> list[str]:
-    return sorted({grant.role for grant in account.grants})
 
 
 def _account_json(account: Account) -> dict[str, JSON]:

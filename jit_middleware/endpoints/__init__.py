@@ -10,12 +10,17 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
 from jit_middleware.endpoints.acs import acs
+from jit_middleware.endpoints.backchannel import backchannel
 from jit_middleware.endpoints.callback import callback
+from jit_middleware.endpoints.frontchannel import frontchannel
 from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.link import link
 from jit_middleware.endpoints.login import login
 from jit_middleware.endpoints.logout import logout, signed_out
 from jit_middleware.endpoints.metadata import metadata
 from jit_middleware.endpoints.onward import submit_form
+from jit_middleware.endpoints.revoke import revoke
+from jit_middleware.endpoints.signals import signals
 from jit_middleware.endpoints.sls import sls
 from jit_middleware.endpoints.status import health, ready, session
 from jit_middleware.errors import RequestError
@@ -27,12 +32,17 @@ Endpoint: TypeAlias = Callable[[House, Request, str], Awaitable[Response]]
 TABLE: Final[dict[str, tuple[tuple[str, ...], bool, Endpoint]]] = {
     "login": (("GET", "HEAD"), True, login),
     "callback": (("GET", "POST"), True, callback),
+    "link": (("GET", "HEAD", "POST"), True, link),
     "acs": (("POST",), True, acs),
     "metadata": (("GET", "HEAD"), True, metadata),
     "sls": (("GET", "POST"), True, sls),
     "submit-form": (("GET", "HEAD"), False, submit_form),
     "logout": (("GET", "POST"), False, logout),
     "signed-out": (("GET", "HEAD"), False, signed_out),
+    "backchannel": (("POST",), True, backchannel),
+    "frontchannel": (("GET",), True, frontchannel),
+    "revoke": (("POST",), True, revoke),
+    "signals": (("POST",), True, signals),
     "session": (("GET", "HEAD"), False, session),
     "health": (("GET", "HEAD"), False, health),
     "ready": (("GET", "HEAD"), False, ready),

@@ -7,19 +7,32 @@ session, begins anew once, and then stops on a page.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jit_middleware.endpoints.forms import form_once, once
 from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.link import ask_to_confirm
 from jit_middleware.endpoints.login import begin
 from jit_middleware.endpoints.opening import open_session
 from jit_middleware.endpoints.refusal import refuse, refuse_login
-from jit_middleware.errors import AdapterError, Conflict, LoginError, NotProvisioned, RequestError, StaleLogin
+from jit_middleware.endpoints.step_up import as_unmet, check_step_up
+from jit_middleware.errors import (
+    AdapterError,
+    Conflict,
+    CreationLimited,
+    LinkRequired,
+    LoginError,
+    NotProvisioned,
+    RequestError,
+    StaleLogin,
+    StepUpRefused,
+)
 from jit_middleware.http.messages import Request, Response
-from jit_middleware.model import OnceKey, SessionRecord, Status, VerifiedIdentity
+from jit_middleware.model import LinkProof, OnceKey, SessionRecord, Status, StepUp, VerifiedIdentity
 from jit_middleware.pages import redirect
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning import Arrival
+from jit_middleware.provisioning.lifecycle import refusal
 from jit_middleware.sso.state import LIFETIME, restarts_of
 from jit_middleware.sso.strategy import LoginState, Strategy
 
@@ -51,6 +64,8 @@ async def conclude(house: House, request: Request, strategy: Strategy, answer: M
         state=found.state,
         hops=found.hops,
         replaces=found.replaces,
+        proof=found.proof,
+        step_up=found.step_up,
     )
     return await enter(house, request, strategy, strategy.callback_phase(answer, found), attempt)
 
@@ -58,7 +73,8 @@ async def conclude(house: House, request: Request, strategy: Strategy, answer: M
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """A try to sign in: where it lands, the cookies that are done with afterwards, what it may be used for once, which
-    login in flight it is, the logins that the browser is known to have just completed, and the sessions it had."""
+    login in flight it is, the logins that the browser is known to have just completed, the sessions it had, what the
+    person has in hand for an account that is to be linked, and what the login has to show."""
 
     target: str
     forget: tuple[tuple[str, str], ...]
@@ -66,6 +82,8 @@ class Attempt:
     state: str | None = None
     hops: int = 0
     replaces: tuple[str, ...] = ()
+    proof: LinkProof | None = None
+    step_up: StepUp | None = None
 
 
 async def enter(
@@ -77,9 +95,18 @@ async def enter(
     identity = None
     try:
         identity = await identified
+        check_step_up(house, identity, attempt.step_up)
         signed_in = await _sign_in(house, request, identity, attempt, reference)
-    except (LoginError, AdapterError) as error:
-        if isinstance(error, NotProvisioned):
+    except (LoginError, AdapterError) as failure:
+        error = as_unmet(failure, attempt.step_up) or failure
+        if isinstance(error, StepUpRefused) and error is failure and not _insists(attempt):
+            return await _insist(house, request, strategy, attempt)
+        if isinstance(error, LinkRequired) and identity is not None and error.has_password:
+            asked = await ask_to_confirm(
+                house, request, strategy, error, identity=identity, target=attempt.target, reference=reference
+            )
+            return _with_cookies(asked, attempt.forget)
+        if isinstance(error, NotProvisioned) and not isinstance(error, CreationLimited):
             # The provider would only send the same person back.
             retry = house.login_path(attempt.target, strategy.name, someone_else=True)
         refused = await refuse_login(
@@ -88,6 +115,17 @@ async def enter(
         return _with_cookies(refused, attempt.forget)
     await house.housekeeping.sweep_if_due()
     return redirect(attempt.target, status=303, cookies=[*signed_in, *attempt.forget])
+
+
+def _insists(attempt: Attempt) -> bool:
+    return attempt.step_up is None or attempt.step_up.insist
+
+
+async def _insist(house: House, request: Request, strategy: Strategy, attempt: Attempt) -> Response:
+    """Once more, and not only asking: a provider may take ``acr_values`` and ``max_age`` for wishes."""
+    step_up = None if attempt.step_up is None else replace(attempt.step_up, insist=True)
+    again = await begin(house, request, strategy, attempt.target, step_up=step_up, replaces=attempt.replaces)
+    return _with_cookies(again, attempt.forget)
 
 
 async def _answer(request: Request, strategy: Strategy) -> Mapping[str, str]:
@@ -103,7 +141,7 @@ async def _answer(request: Request, strategy: Strategy) -> Mapping[str, str]:
 class _Refused:
     """The user was recorded, and not let in."""
 
-    reason: str
+    status: Status
 
 
 async def _sign_in(
@@ -118,14 +156,14 @@ async def _sign_in(
         for each in one_use:
             await tx.claim_once(each.purpose, each.key, each.until)
         if arrival.user.status is not Status.ACTIVE:
-            return _Refused(f"account_{arrival.user.status.value}")  # made, but may not enter yet
+            return _Refused(arrival.user.status)  # made, but may not enter yet
         for session_id in replaced:
             for ended in await tx.end_sessions(now, session_id=session_id):
                 await tx.append_audit(house.audit.session_ended(ended, cause="replaced", reference=reference))
         return await open_session(house, tx, identity, arrival, reference=reference)
 
     try:
-        session = await house.provisioner.provision(identity, finish, reference=reference)
+        session = await house.provisioner.provision(identity, finish, reference=reference, proof=attempt.proof)
     except Conflict as conflict:
         if conflict.reason == "once_key":
             raise StaleLogin(
@@ -133,7 +171,7 @@ async def _sign_in(
             ) from conflict
         raise
     if isinstance(session, _Refused):
-        raise NotProvisioned(session.reason)
+        raise refusal(session.status)
     house.sessions.forget(request.cookie)
     return [
         house.sessions.cookie.issue(session.id, session.expires_at, now),

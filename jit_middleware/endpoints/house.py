@@ -13,12 +13,15 @@ from jit_middleware.http.messages import Request
 from jit_middleware.http.targets import checked_target
 from jit_middleware.keyring import Signature
 from jit_middleware.pages import Pages
-from jit_middleware.ports import Clock, Ledger, TokenSource
+from jit_middleware.ports import Clock, Ledger, TokenSource, Users
 from jit_middleware.provisioning import Provisioner
+from jit_middleware.provisioning.invitations import Invitations
 from jit_middleware.sessions import Housekeeping, Sessions
 from jit_middleware.settings import Settings
+from jit_middleware.sso.signals import Receiver
 from jit_middleware.sso.state import LoginStates
 from jit_middleware.sso.strategy import Federated, Strategy
+from jit_middleware.sso.tickets import LinkTickets
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,12 @@ class House:
     settings: Settings
     strategies: Mapping[str, Strategy]
     federated: Mapping[str, Federated]
+    receivers: Mapping[str, Receiver]
     states: LoginStates
     sessions: Sessions
     provisioner: Provisioner
     ledger: Ledger
+    users: Users | None
     audit: AuditTrail
     pages: Pages
     hops: Hops
@@ -40,6 +45,8 @@ class House:
     logout_state: CookieSpec
     confirmations: Signature
     confirmation: CookieSpec
+    tickets: LinkTickets
+    invitations: Invitations
     app_cookies: tuple[CookieSpec, ...]
     clock: Clock
     tokens: TokenSource

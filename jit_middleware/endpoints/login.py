@@ -7,21 +7,29 @@ import logging
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.onward import send_onward
 from jit_middleware.endpoints.refusal import refuse_login
+from jit_middleware.endpoints.step_up import lacking
 from jit_middleware.errors import LoginError, RequestError
 from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
+from jit_middleware.model import LinkProof, StepUp
 from jit_middleware.pages import redirect
+from jit_middleware.sessions import CachedSession
 from jit_middleware.sso.strategy import Strategy
 
 log = logging.getLogger("jit_middleware")
 
 
 async def login(house: House, request: Request, name: str) -> Response:
-    """``login?next=/path`` and ``login/<connection>?next=/path``; somebody signed in already goes to the target."""
+    """``login?next=/path`` and ``login/<connection>?next=/path``; somebody signed in already goes to the target.
+
+    With ``for=/path`` they first bring what that path of the app asks for beyond their session.
+    """
     asked = parameters_once(request.query)
     target = house.target(asked.get("next"))
-    if await house.sessions.find(request.cookie) is not None:
-        return redirect(target, status=303)
+    live = await house.sessions.find(request.cookie)
+    if live is not None:
+        demand = lacking(house, live, asked["for"]) if "for" in asked else None
+        return redirect(target, status=303) if demand is None else await step_up(house, request, live, target, demand)
     if not name:
         return await challenge(house, request, target)
     strategy = house.strategies.get(name)
@@ -39,10 +47,29 @@ async def challenge(house: House, request: Request, target: str) -> Response:
     return house.pages.chooser(choices, next=target)
 
 
+async def step_up(house: House, request: Request, live: CachedSession, target: str, demand: StepUp) -> Response:
+    """Send somebody who is signed in to their own provider again, for what ``target`` demands beyond that."""
+    strategy = house.strategies[live.admission.session.connection]
+    return await begin(house, request, strategy, target, step_up=demand)
+
+
 async def begin(
-    house: House, request: Request, strategy: Strategy, target: str, *, restarts: int = 0, someone_else: bool = False
+    house: House,
+    request: Request,
+    strategy: Strategy,
+    target: str,
+    *,
+    restarts: int = 0,
+    someone_else: bool = False,
+    proof: LinkProof | None = None,
+    step_up: StepUp | None = None,
+    replaces: tuple[str, ...] = (),
 ) -> Response:
-    """Start a login: its secrets go into a cookie of its own, the browser goes to the provider."""
+    """Start a login: its secrets go into a cookie of its own, the browser goes to the provider.
+
+    ``proof`` is what the person has in hand for an account that is to be linked, ``step_up`` what the login has to
+    show. ``replaces`` are sessions that end with it, besides those of the browser's cookies.
+    """
     if house.hops.exhausted(request.cookie):
         reference = house.reference()
         log.warning("login_loop reference=%s client=%s", reference, house.client_of(request))
@@ -53,7 +80,9 @@ async def begin(
         restarts=restarts,
         someone_else=someone_else,
         hops=house.hops.count(request.cookie),
-        replaces=house.sessions.ids_in(request.cookie),
+        replaces=tuple(dict.fromkeys((*house.sessions.ids_in(request.cookie), *replaces))),
+        proof=proof,
+        step_up=step_up,
     )
     try:
         onward = await strategy.request_phase(state)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.onward import send_onward
+from jit_middleware.endpoints.revocation import revoke
+from jit_middleware.endpoints.selectors import Everywhere, OneSession
 from jit_middleware.errors import AdapterError, LoginError, LogoutUnconfirmed
 from jit_middleware.http.cookies import values
 from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord
-from jit_middleware.pages import LOGOUT_TOKEN_FIELD, redirect
-from jit_middleware.ports import Transaction
+from jit_middleware.pages import LOGOUT_EVERYWHERE_FIELD, LOGOUT_TOKEN_FIELD, redirect
 from jit_middleware.sso.strategy import Onward
 
-_LARGEST_FORM = 4_096
+_LARGEST_FORM = 16_384
 
 
 async def logout(house: House, request: Request, _name: str) -> Response:
     """POST ends the session; GET asks first, because any page can send a browser here (logout CSRF).
 
-    A POST counts when it carries the token of the confirmation page or comes from our own origin.
+    A POST counts when it carries the token of the confirmation page or comes from our own origin. With the field
+    ``everywhere`` it ends every session of the person, whatever device and connection they began at.
     """
     live = await house.sessions.find(request.cookie)
     if live is None:
@@ -30,7 +33,8 @@ async def logout(house: House, request: Request, _name: str) -> Response:
         return redirect(house.own("signed-out"), status=303, cookies=forget_session(house) if dead else [])
     token = house.logout_tokens.tag(live.session_id)
     state = house.tokens(16)
-    if request.method == "GET" or not await _meant(house, request, live.session_id):
+    form = await _form(request)
+    if request.method == "GET" or not _meant(house, request, live.session_id, form):
         onward = await _provider_logout(house, await _record(house, live.session_id), state)
         return house.pages.confirm_logout(
             action_url=house.own("logout"),
@@ -40,13 +44,10 @@ async def logout(house: House, request: Request, _name: str) -> Response:
             form_anywhere=onward is not None and bool(house.federated),
         )
     record = await _record(house, live.session_id)
-    now = house.clock.now()
-
-    async def end(tx: Transaction) -> None:
-        for ended in await tx.end_sessions(now, session_id=live.session_id):
-            await tx.append_audit(house.audit.session_ended(ended, cause="logout"))
-
-    await house.ledger.transaction(end)
+    if form.get(LOGOUT_EVERYWHERE_FIELD):
+        await revoke(house, Everywhere(live.user_id), cause="logout_everywhere")
+    else:
+        await revoke(house, OneSession(live.session_id), cause="logout")
     house.sessions.forget(request.cookie)
     onward = await _provider_logout(house, record, state)
     if onward is None:
@@ -87,13 +88,20 @@ async def _provider_logout(house: House, record: SessionRecord | None, state: st
         return None
 
 
-async def _meant(house: House, request: Request, session_id: str) -> bool:
+async def _form(request: Request) -> Mapping[str, str]:
+    """The fields of the POST; none for anything that is no form."""
+    kind = (request.header("content-type") or "").lower()
+    if request.method != "POST" or not kind.startswith("application/x-www-form-urlencoded"):
+        return {}
+    return parameters_once((await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace"))
+
+
+def _meant(house: House, request: Request, session_id: str, form: Mapping[str, str]) -> bool:
     if request.header("sec-fetch-site") == "same-origin":
         return True
     if request.header("origin") == house.settings.public_url.origin:
         return True
-    form = (await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace")
-    token = parameters_once(form).get(LOGOUT_TOKEN_FIELD)
+    token = form.get(LOGOUT_TOKEN_FIELD)
     return token is not None and house.logout_tokens.tag_matches(session_id, token)
 
 

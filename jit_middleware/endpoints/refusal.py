@@ -6,7 +6,16 @@ import logging
 from collections.abc import Sequence
 
 from jit_middleware.endpoints.house import House
-from jit_middleware.errors import AdapterError, JITError, LoginError, RequestError, StaleLogin, causes
+from jit_middleware.errors import (
+    AdapterError,
+    CreationLimited,
+    JITError,
+    LoginError,
+    NotProvisioned,
+    RequestError,
+    StaleLogin,
+    causes,
+)
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import VerifiedIdentity
 from jit_middleware.sso.strategy import Strategy
@@ -22,6 +31,8 @@ def refuse(house: House, request: Request, error: JITError, *, reference: str, r
     headers: list[tuple[str, str]] = list(error.headers) if isinstance(error, RequestError) else []
     if isinstance(error, AdapterError):
         headers.append(("Retry-After", "5"))
+    if isinstance(error, CreationLimited):
+        headers.append(("Retry-After", "60"))
     log_refusal(house, request, error, reference=reference)
     if not wants_page(request):
         return house.pages.json_error(
@@ -56,6 +67,7 @@ async def refuse_login(
         reason=error.reason,
         reference=reference,
         identity=identity,
+        path=error.path if isinstance(error, NotProvisioned) else (),
     )
     try:
         await house.ledger.transaction(lambda tx: tx.append_audit(event))

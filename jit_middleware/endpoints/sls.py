@@ -7,6 +7,7 @@ that a message seen twice does nothing the second time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import assert_never
 from urllib.parse import quote
 
@@ -14,8 +15,9 @@ from jit_middleware.endpoints.forms import form_once
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.logout import farewell, forget_session
 from jit_middleware.endpoints.onward import send_onward
+from jit_middleware.endpoints.revocation import revoke
+from jit_middleware.endpoints.selectors import NamedSessions, ProviderSessions, Selector, Signal
 from jit_middleware.errors import (
-    Conflict,
     LogoutNotVerified,
     LogoutUnconfirmed,
     ProviderUnavailable,
@@ -26,11 +28,10 @@ from jit_middleware.http.cookies import values
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord
 from jit_middleware.pages import redirect
-from jit_middleware.ports import Transaction
+from jit_middleware.sso.signals import IdentitySubject, Receipt
 from jit_middleware.sso.strategy import Federated, LogoutAnswered, LogoutMessage, LogoutRequested
 
 _LARGEST_FORM = 262_144
-_MOST_SESSIONS = 100_000
 
 
 async def sls(house: House, request: Request, name: str) -> Response:
@@ -85,42 +86,20 @@ async def _requested(
 
 
 async def _end(house: House, name: str, said: LogoutRequested) -> Sequence[SessionRecord]:
-    now = house.clock.now()
-
-    async def end(tx: Transaction) -> Sequence[SessionRecord]:
-        await tx.claim_once(said.once.purpose, said.once.key, said.once.until)
-        ended: list[SessionRecord] = []
-        for idp_session in said.idp_sessions:
-            ended += await tx.end_sessions(now, connection=name, idp_session=idp_session)
-        if not said.idp_sessions:
-            for session in await _all_of_the_person(tx, name, said):
-                ended += await tx.end_sessions(now, session_id=session.id)
-        for session in ended:
-            await tx.append_audit(house.audit.session_ended(session, cause="slo"))
-        return ended
-
-    try:
-        return await house.ledger.transaction(end)
-    except Conflict as conflict:
-        if conflict.reason == "once_key":
-            raise LogoutNotVerified("logout_replayed", "this message was used before") from conflict
-        raise
+    receipt = Receipt(sha256(said.message_id.encode("utf-8", "replace")).hexdigest()[:32], said.once)
+    signal = Signal(name, "single_logout", receipt)
+    done = await revoke(house, _meant(said), connection=name, cause="slo", signal=signal)
+    if done.repeated:
+        raise LogoutNotVerified("logout_replayed", "this message was used before")
+    return done.ended
 
 
-async def _all_of_the_person(tx: Transaction, name: str, said: LogoutRequested) -> Sequence[SessionRecord]:
+def _meant(said: LogoutRequested) -> Selector:
     """A request without a SessionIndex means every session of its NameID (SAML Core §3.7.1)."""
-    user_id: str | None = None
-    if said.subject is not None:
-        found = await tx.find_link(name, said.issuer, said.subject)
-        if found is None or found[0].user_id is None:
-            return []
-        user_id = found[0].user_id
-    sessions = await tx.list_sessions(user_id=user_id, limit=_MOST_SESSIONS)
-    return [
-        session
-        for session in sessions
-        if session.connection == name and (session.idp_session or "").startswith(said.idp_session_prefix)
-    ]
+    if said.idp_sessions:
+        return ProviderSessions(said.idp_sessions)
+    person = None if said.subject is None else IdentitySubject(said.subject, said.issuer)
+    return NamedSessions(said.idp_session_prefix, person)
 
 
 def _is_this_browsers(house: House, request: Request, ended: Sequence[SessionRecord]) -> bool:

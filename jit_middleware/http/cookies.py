@@ -110,6 +110,24 @@ def split(raw: str, name: str, prefixes: tuple[str, ...] = ()) -> tuple[str | No
     return value, rest
 
 
+class Splitter:
+    """:func:`split` for one name and its prefixes. It remembers its last answer: one request asks up to three times."""
+
+    __slots__ = ("_last", "_name", "_prefixes")
+
+    def __init__(self, name: str, prefixes: tuple[str, ...] = ()) -> None:
+        self._name = name
+        self._prefixes = prefixes
+        self._last: tuple[str, tuple[str | None, str]] = ("", split("", name, prefixes))
+
+    def __call__(self, raw: str) -> tuple[str | None, str]:
+        known, answer = self._last
+        if known is not raw:
+            answer = split(raw, self._name, self._prefixes)
+            self._last = raw, answer
+        return answer
+
+
 def _split_any(raw: str, name: str, prefixes: tuple[str, ...]) -> tuple[str | None, str]:
     """What :func:`split` promises, for any header at all."""
     found: list[str] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from jit_middleware.model import Session, User
 
@@ -59,17 +59,29 @@ class Admission:
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Basis(Protocol):
+    """What an admission stands on, as long as ``deadline`` (monotonic) lies ahead; long past once it was dropped."""
+
+    @property
+    def admission(self) -> Admission: ...
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def deadline(self) -> float: ...
+
+
 @dataclass(slots=True)
 class PassThrough:
     """Hand the request to the app; ``admission`` is ``None`` for an anonymous one on a public path.
 
-    ``cookie`` is the Cookie header without our own cookies (empty: drop the header). ``shown`` and ``added`` are the
-    edge's: what it makes of this decision once, it finds here again, since the next request of the same browser gets
-    the same object.
+    ``cookie`` is the Cookie header without our own cookies (empty: drop the header). ``basis`` is what an answer that
+    takes long must be judged by, where there is a session. ``shown`` and ``added`` are the edge's: what it makes of
+    this decision once, it finds here again, since the next request of the same browser gets the same object.
     """
 
     admission: Admission | None
     cookie: str
+    basis: Basis | None = field(default=None, compare=False, repr=False)
     shown: dict[str, object] | None = field(default=None, compare=False, repr=False)
     added: Sequence[tuple[bytes, bytes]] = field(default=(), compare=False, repr=False)
 

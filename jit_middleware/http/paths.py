@@ -49,6 +49,7 @@ class PathPolicy:
     api: tuple[str, ...] = ()
     _exact: dict[str, Access] = field(init=False, repr=False, compare=False)
     _prefixes: tuple[tuple[str, Access], ...] = field(init=False, repr=False, compare=False)
+    _openings: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         exact: dict[str, Access] = {}
@@ -65,6 +66,7 @@ class PathPolicy:
                     exact[pattern] = access
         object.__setattr__(self, "_exact", exact)
         object.__setattr__(self, "_prefixes", tuple(sorted(prefixes.items(), key=lambda item: -len(item[0]))))
+        object.__setattr__(self, "_openings", tuple(prefix[:-1] for prefix in prefixes))
 
     def classify(self, path: str) -> Access:
         """What the decoded path (below the mount point) asks; ``""`` is the app's root, like ``/``."""
@@ -81,9 +83,10 @@ class PathPolicy:
         exact = self._exact.get(path)
         if exact is not None:
             return exact
-        for prefix, access in self._prefixes:
-            if path.startswith(prefix) or path == prefix[:-1]:
-                return access
+        if path.startswith(self._openings):
+            for prefix, access in self._prefixes:
+                if path.startswith(prefix) or path == prefix[:-1]:
+                    return access
         return Access.REQUIRED
 
     def _is_api_but_for_case(self, path: str) -> bool:

@@ -26,6 +26,7 @@ def security_headers(
     form_targets: Sequence[str] = (),
     form_anywhere: bool = False,
     own_script: bool = False,
+    framed_by: Sequence[str] = (),
 ) -> list[Header]:
     """The headers every answer of ours carries.
 
@@ -33,6 +34,7 @@ def security_headers(
     form may end at besides our own: Chromium applies ``form-action`` to the redirects that follow a POST, so a page
     whose form leads on to the identity provider must name it. ``form_anywhere`` lets it end at any https origin, where
     the provider itself sends the browser on to others that nobody can list. ``own_script`` allows our own scripts.
+    ``framed_by`` are URLs whose origins may show the answer in a frame; without them nobody may.
     Raises ``ValueError`` for a target that is no http(s) URL.
     """
     policy = ["default-src 'none'"]
@@ -42,17 +44,19 @@ def security_headers(
         policy.append("script-src 'self'")
     targets = [*(["https:"] if form_anywhere else []), *dict.fromkeys(_origin(target) for target in form_targets)]
     policy.append(" ".join(["form-action 'self'", *targets]))
-    policy += ["base-uri 'none'", "frame-ancestors 'none'"]
+    framing = " ".join(dict.fromkeys(_origin(url) for url in framed_by)) or "'none'"
+    policy += ["base-uri 'none'", f"frame-ancestors {framing}"]
     return [
         ("Cache-Control", "no-store"),
         ("Vary", "Cookie"),
         ("Content-Security-Policy", "; ".join(policy)),
         ("X-Content-Type-Options", "nosniff"),
-        ("X-Frame-Options", "DENY"),
+        # It knows no origins but our own, and browsers that know frame-ancestors leave it aside (CSP Level 3 §6.4.2.2).
+        *([] if framed_by else [("X-Frame-Options", "DENY")]),
         # Not no-referrer: under it browsers send "Origin: null" with our own forms, which the cross-site check refuses.
         ("Referrer-Policy", "same-origin"),
         ("Cross-Origin-Opener-Policy", "same-origin"),
-        ("Cross-Origin-Resource-Policy", "same-origin"),
+        ("Cross-Origin-Resource-Policy", "cross-origin" if framed_by else "same-origin"),
         ("X-Robots-Tag", "noindex"),
     ]
 

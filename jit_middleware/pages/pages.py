@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 LOGOUT_TOKEN_FIELD: Final = "token"  # noqa: S105 - a field name
 """The form field in which the confirmation of a logout sends its token back."""
 
+LOGOUT_EVERYWHERE_FIELD: Final = "everywhere"
+"""The form field that makes it a logout from all devices."""
+
 CONFIRMATION_FIELD: Final = "jit_confirmation"
 """The form field in which the confirmation of a login that began elsewhere sends its proof back."""
+
+LINK_FIELD: Final = "jit_link"
+"""The form field in which a page about linking an account sends its nonce back."""
 
 SUBMIT_FORM: Final = b"document.forms[0].submit();\n"
 """The script of the page that posts a form."""
@@ -36,6 +42,7 @@ _HEADINGS: Final = {
     401: "Please sign in first",
     403: "You were not let in",
     404: "Nothing is here",
+    429: "Please wait a little",
     503: "Not available right now",
 }
 
@@ -154,14 +161,55 @@ class Pages:
             fields=fields,
         )
 
+    def confirm_link(
+        self, *, action_url: str, nonce: str, provider: str, is_wrong: bool, form_targets: Sequence[str]
+    ) -> Response:
+        """Ask for the password of the account that is to be linked; ``is_wrong`` when the last one was not it.
+
+        The answer to the form leads on to the provider, at any https origin or at one of ``form_targets``.
+        """
+        return self._page(
+            "confirm_link.html",
+            403 if is_wrong else 200,
+            form_targets=form_targets,
+            form_anywhere=True,
+            action_url=_link(action_url),
+            nonce=nonce,
+            nonce_field=LINK_FIELD,
+            provider=provider,
+            is_wrong=is_wrong,
+        )
+
+    def invitation(
+        self,
+        *,
+        action_url: str,
+        nonce: str,
+        provider: str,
+        form_targets: Sequence[str],
+        cookies: Sequence[Header] = (),
+    ) -> Response:
+        """Ask whoever opened an invitation to sign in with ``provider``; the form may end as :meth:`confirm_link`'s."""
+        return self._page(
+            "invitation.html",
+            200,
+            headers=cookies,
+            form_targets=form_targets,
+            form_anywhere=True,
+            action_url=_link(action_url),
+            nonce=nonce,
+            nonce_field=LINK_FIELD,
+            provider=provider,
+        )
+
     def confirm_logout(
         self, *, action_url: str, token: str, form_targets: Sequence[str], form_anywhere: bool = False
     ) -> Response:
         """Ask before signing out, since a link from anywhere can lead here.
 
-        The form posts ``token`` in the field :data:`LOGOUT_TOKEN_FIELD`. ``form_targets`` are the URLs the answer to
-        that POST may redirect to, such as the provider's ``end_session_endpoint``; ``form_anywhere`` allows every https
-        origin.
+        The form posts ``token`` in the field :data:`LOGOUT_TOKEN_FIELD`; its second button adds the field
+        :data:`LOGOUT_EVERYWHERE_FIELD`. ``form_targets`` are the URLs the answer to that POST may redirect to, such as
+        the provider's ``end_session_endpoint``; ``form_anywhere`` allows every https origin.
         """
         return self._page(
             "confirm_logout.html",
@@ -171,6 +219,7 @@ class Pages:
             action_url=_link(action_url),
             token=token,
             token_field=LOGOUT_TOKEN_FIELD,
+            everywhere_field=LOGOUT_EVERYWHERE_FIELD,
         )
 
     def _page(
@@ -232,6 +281,10 @@ class Pages:
             "confirm_login.html": lambda: self.confirm_login(
                 action_url="/", person="p", provider="q", fields=[("a", "b")]
             ),
+            "confirm_link.html": lambda: self.confirm_link(
+                action_url="/", nonce="", provider="q", is_wrong=True, form_targets=()
+            ),
+            "invitation.html": lambda: self.invitation(action_url="/", nonce="", provider="q", form_targets=()),
             "confirm_logout.html": lambda: self.confirm_logout(action_url="/", token="", form_targets=()),
         }
         for name, render in specimens.items():

@@ -1,39 +1,42 @@
 """Claims to fields, by JMESPath: what the provider says becomes what the app calls a user.
 
 A missing claim is not an empty one: ``groups`` is ``None`` when the provider says nothing about groups. Claims that no
-expression names are never stored.
+expression names are never stored. What a value of another shape than its field means, and what is done about a claim
+that is not there, stands in one table in ``docs/provisioning.md``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
-
-import jmespath
-from jmespath.exceptions import JMESPathError
-from jmespath.functions import Functions, signature
+from typing import Final, NoReturn, TypeAlias
 
 from jit_middleware.errors import NotProvisioned
 from jit_middleware.model import JSON, NO_CLAIMS, Claims, VerifiedIdentity
+from jit_middleware.provisioning.expressions import compiled
+from jit_middleware.provisioning.groups import GroupsState, groups_state
+from jit_middleware.provisioning.limits import LARGEST_ATTRIBUTE, LONGEST_GROUP, MOST_GROUPS, check_claims
+from jit_middleware.provisioning.normalise import normalised
 from jit_middleware.provisioning.standard import well_formed
+from jit_middleware.provisioning.steps import Steps
 from jit_middleware.provisioning.text import domain_of, is_unambiguous, plain_email, plain_username, shown_text
 from jit_middleware.settings import ClaimMapping
+from jit_middleware.settings.claims import FIELDS, field_name, field_policy
+from jit_middleware.settings.expressions import claims_mentioned
 
-MOST_GROUPS = 2_000
-LONGEST_GROUP = 255
-LARGEST_ATTRIBUTE = 4_096
+__all__ = ["ClaimMapper", "MappedClaims", "compiled", "group_names"]
 
-
-class Expression(Protocol):
-    """A compiled JMESPath expression, searched in plain JSON."""
-
-    def __call__(self, claims: Claims, /) -> JSON: ...
+_Form: TypeAlias = Callable[[str], str | None]
+_NO_FIELDS: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class MappedClaims:
-    """What the mapping made of the claims. ``groups`` is ``None`` when the claim is absent or is no list of names.
+    """What the mapping made of the claims.
+
+    ``groups`` and ``roles`` are ``None`` when the claims say nothing of them, or nothing that can be read;
+    ``groups_state`` tells why there are no groups, and is not ``given`` where there are more than we were told.
+    ``missing`` names the fields that have no value, further fields as ``fields.<name>``.
 
     ``email_verified`` means that somebody vouches for the address: the provider by saying ``true``, or the operator,
     who has named its domain as this connection's (``verified_domains``) while the provider says nothing. A ``false`` of
@@ -46,6 +49,9 @@ class MappedClaims:
     display_name: str | None
     groups: tuple[str, ...] | None
     attributes: Claims = field(default_factory=lambda: NO_CLAIMS)
+    roles: tuple[str, ...] | None = None
+    groups_state: GroupsState = "absent"
+    missing: frozenset[str] = _NO_FIELDS
 
 
 class ClaimMapper:
@@ -53,35 +59,113 @@ class ClaimMapper:
 
     def __init__(self, mapping: ClaimMapping, verified_domains: tuple[str, ...] = ()) -> None:
         self._verified_domains = frozenset(verified_domains)
+        self._policies = {name: field_policy(mapping, name) for name in FIELDS} | {
+            field_name(name): field_policy(mapping, field_name(name)) for name in mapping.fields
+        }
         self._username = compiled(mapping.username)
         self._email = compiled(mapping.email)
         self._display_name = compiled(mapping.display_name)
         self._groups = compiled(mapping.groups)
+        self._groups_claims = claims_mentioned(mapping.groups) if mapping.groups else frozenset[str]()
+        self._roles = compiled(mapping.roles)
+        self._has_roles = bool(mapping.roles)
         self._fields = mapping.fields
         self._sources = {name: compiled(source) for name, source in mapping.fields.items()}
 
-    def map(self, identity: VerifiedIdentity) -> MappedClaims:
-        """The fields of this identity. Raises ``NotProvisioned("username_unusable")`` when no username can be made."""
+    def map(self, identity: VerifiedIdentity, steps: Steps | None = None) -> MappedClaims:
+        """The fields of this identity.
+
+        Raises ``NotProvisioned``: ``claims_too_large`` before any expression is asked, ``expression_too_costly``,
+        ``username_unusable`` when no username can be made, ``claim_required`` with the name of a required field that
+        has no value. ``steps`` notes fields that are not simply there.
+        """
+        steps = Steps() if steps is None else steps
         claims = identity.claims
-        username = self._username(claims)
-        plain = plain_username(username) if isinstance(username, str) else None
+        try:
+            check_claims(claims)
+            return self._mapped(identity, claims, steps)
+        except NotProvisioned as refusal:
+            steps.note("claims", "refused", refusal.reason)
+            raise
+
+    def _mapped(self, identity: VerifiedIdentity, claims: Claims, steps: Steps) -> MappedClaims:
+        missing = _Missing(steps)
+        username = self._username_in(claims)
+        named, shown = _single(self._email(claims)), _single(self._display_name(claims))
+        address = self._text("email", named, _ascii(named), plain_email, missing)
+        display_name = self._text("display_name", shown, shown, shown_text, missing)
+        groups, state = self._groups_in(claims, missing)
+        roles = self._roles_in(claims, missing) if self._has_roles else None
+        attributes = {
+            name: value for name in self._fields if (value := self._attribute(name, claims, missing)) is not None
+        }
+        for name in sorted(missing.fields):
+            if self._policies[name].required:
+                _refuse_without(name)
+        return MappedClaims(
+            username=username,
+            email=address,
+            email_verified=address is not None and self._is_vouched(address, named == identity.email, identity),
+            display_name=display_name,
+            groups=groups,
+            attributes=attributes,
+            roles=roles,
+            groups_state=state,
+            missing=frozenset(missing.fields),
+        )
+
+    # --- one field each -------------------------------------------------------------------------------------------
+
+    def _username_in(self, claims: Claims) -> str:
+        found = _single(self._username(claims))
+        if found is None and self._policies["username"].required:
+            _refuse_without("username")
+        text = normalised(found, self._policies["username"].normalise)
+        plain = plain_username(text) if isinstance(text, str) else None
         if plain is None:
             raise NotProvisioned("username_unusable", "the username claim is missing or cannot be a username")
-        email = self._email(claims)
-        address = plain_email(email) if isinstance(email, str) else None
-        name = self._display_name(claims)
-        return MappedClaims(
-            username=plain,
-            email=address,
-            email_verified=address is not None and self._is_vouched(address, email == identity.email, identity),
-            display_name=shown_text(name) if isinstance(name, str) else None,
-            groups=group_names(self._groups(claims)),
-            attributes={
-                name: value
-                for name, source in self._fields.items()
-                if (value := _storable(source, self._sources[name](claims))) is not None
-            },
-        )
+        return plain
+
+    def _text(self, name: str, found: JSON, value: JSON, form: _Form, missing: _Missing) -> str | None:
+        """A field that is one text, in its form; else its default."""
+        policy = self._policies[name]
+        text = normalised(value, policy.normalise)
+        plain = form(text) if isinstance(text, str) else None
+        if plain is not None:
+            return plain
+        default = form(policy.default) if isinstance(policy.default, str) else None
+        missing.note(name, found, default=default is not None)
+        return default
+
+    def _groups_in(self, claims: Claims, missing: _Missing) -> tuple[tuple[str, ...] | None, GroupsState]:
+        policy, found = self._policies["groups"], self._groups(claims)
+        groups = group_names(normalised(found, policy.normalise))
+        state = groups_state(claims, groups, self._groups_claims)
+        if groups is None and state == "absent" and policy.default is not None:
+            missing.note("groups", found, default=True)
+            return _texts(policy.default), "given"
+        if groups is None:
+            missing.note("groups", found)
+        return groups, state
+
+    def _roles_in(self, claims: Claims, missing: _Missing) -> tuple[str, ...] | None:
+        policy, found = self._policies["roles"], self._roles(claims)
+        roles = _texts(normalised(found, policy.normalise))
+        if roles is None and policy.default is not None:
+            missing.note("roles", found, default=True)
+            return _texts(policy.default)
+        if roles is None:
+            missing.note("roles", found)
+        return roles
+
+    def _attribute(self, name: str, claims: Claims, missing: _Missing) -> JSON:
+        policy, found = self._policies[field_name(name)], self._sources[name](claims)
+        value = normalised(found, policy.normalise)
+        kept = _small(value) if well_formed(self._fields[name], value) else None
+        if kept is not None:
+            return kept
+        missing.note(field_name(name), found, default=policy.default is not None)
+        return policy.default
 
     def _is_vouched(self, address: str, is_the_providers: bool, identity: VerifiedIdentity) -> bool:
         # The provider's word covers the address it names, not another one that the mapping picked.
@@ -90,64 +174,63 @@ class ClaimMapper:
         return domain_of(address) in self._verified_domains
 
 
-def compiled(source: str) -> Expression:
-    """The expression, or one that always answers ``None`` for an empty source.
+class _Missing:
+    """The fields without a value of the provider's, noted as they are found."""
 
-    The settings have checked that it compiles. An expression that meets a type it cannot work on answers ``None``.
-    """
-    if not source:
-        return lambda _claims: None
-    parsed = jmespath.compile(source)
-    if parsed.parsed["type"] == "field":
-        name: str = parsed.parsed["value"]
-        return lambda claims: claims.get(name)  # most are the mere name of a claim
-    search = cast("Callable[[object, jmespath.Options], JSON]", parsed.search)
-    options = jmespath.Options(custom_functions=_Functions())
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self.fields: set[str] = set()
 
-    def expression(claims: Claims) -> JSON:
-        try:
-            return search(claims, options)
-        except (JMESPathError, RecursionError):
-            return None
-
-    return expression
+    def note(self, name: str, found: JSON, *, default: bool = False) -> None:
+        """``found`` is what the expression found; a default stands in for it, or nothing does."""
+        if not default:
+            self.fields.add(name)
+        absent = found is None or found in ("", [])
+        self._steps.note(f"field:{name}", "default" if default else "missing" if absent else "unusable")
 
 
-class _Functions(Functions):  # type: ignore[misc]
-    """JMESPath's own functions, but ``contains`` looks for an element of a list and never for a part of a text.
+def _refuse_without(name: str) -> NoReturn:
+    raise NotProvisioned("claim_required", f"there is no usable value for {name}")
 
-    ``contains(groups, 'admin')`` is how rules are written, and a provider that sends one text instead of a list, such
-    as ``not-admin,guest``, must not fire it.
-    """
 
-    @signature({"types": ["array", "string", "null"]}, {"types": []})  # type: ignore[untyped-decorator]
-    def _func_contains(self, subject: JSON, search: JSON) -> bool:
-        return isinstance(subject, list) and search in subject
+# --- shapes -------------------------------------------------------------------------------------------------------
+
+
+def _single(value: JSON) -> JSON:
+    """The value of a field that has one: a list of one is that one, and an empty text or list is nothing."""
+    if isinstance(value, (list, tuple)) and len(value) < 2:
+        value = value[0] if value else None
+    return None if value == "" else value
+
+
+def _ascii(value: JSON) -> JSON:
+    """An address, judged before anything is done to it: canonical forms make plain letters of others (the Kelvin sign
+    is a K), and another person's address of this one."""
+    return value if isinstance(value, str) and value.isascii() else None
 
 
 def group_names(value: JSON) -> tuple[str, ...] | None:
-    """The groups, sorted and without duplicates; ``None`` for anything but a list of plain names.
+    """The groups, sorted and without duplicates; ``None`` for anything but plain names.
 
-    A string is not split (letters, or a comma in a name, would become groups) and a mixed list is not sifted: a
-    provider that sends one has told us nothing to rely on.
+    One text is one group. It is not split (letters, or what stands beside a comma in a name, would become groups) and a
+    mixed list is not sifted: a provider that sends one has told us nothing to rely on.
     """
-    if not isinstance(value, (list, tuple)) or len(value) > MOST_GROUPS:
+    names = _texts(value)
+    return names if names is not None and all(_plain_group(name) for name in names) else None
+
+
+def _texts(value: JSON) -> tuple[str, ...] | None:
+    """The texts of a list, or one text as a list of one; ``None`` for anything else."""
+    listed: Sequence[JSON] | JSON = [value] if isinstance(value, str) else value
+    if not isinstance(listed, (list, tuple)) or len(listed) > MOST_GROUPS:
         return None
-    names: set[str] = set()
-    for item in value:
-        if not isinstance(item, str) or not 0 < len(item) <= LONGEST_GROUP or not _plain_group(item):
-            return None
-        names.add(item)
-    return tuple(sorted(names))
+    texts = [text for text in listed if isinstance(text, str) and 0 < len(text) <= LONGEST_GROUP]
+    return tuple(sorted(set(texts))) if len(texts) == len(listed) else None
 
 
 def _plain_group(name: str) -> bool:
     # A semicolon separates groups in too many systems; look-alikes of a name are not that name (Unicode TR 39 §5).
-    return shown_text(name) == name and ";" not in name and is_unambiguous(name)
-
-
-def _storable(source: str, value: JSON) -> JSON:
-    return _small(value) if well_formed(source, value) else None
+    return shown_text(name, LONGEST_GROUP) == name and ";" not in name and is_unambiguous(name)
 
 
 def _small(value: JSON, depth: int = 4) -> JSON:

@@ -2,108 +2,153 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from jit_middleware.audit import identity_key
 from jit_middleware.errors import NotProvisioned
-from jit_middleware.model import UNSET, Account, Grant, Profile, ProfileChanges, Status, User, VerifiedIdentity
-from jit_middleware.provisioning.birthright import SOURCE, Birthright, owned_changes
-from jit_middleware.provisioning.lifecycle import REVIVED_BY_LOGIN
+from jit_middleware.model import Account, Grant, Profile, ProfileChanges, Status, User, VerifiedIdentity
+from jit_middleware.provisioning.fields import new_fields, profile_changes
+from jit_middleware.provisioning.lifecycle import REVIVED_BY_LOGIN, refusal
 from jit_middleware.provisioning.mapping import MappedClaims
-from jit_middleware.settings import ProvisioningSettings
+from jit_middleware.provisioning.policy import Policy
+from jit_middleware.provisioning.roles import BIRTHRIGHT, Desired
+from jit_middleware.provisioning.seats import Seat
+from jit_middleware.provisioning.steps import Steps
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The changes of one login. ``roles`` is what the user holds afterwards, for whatever reason."""
+    """The changes of one login. ``grants`` and ``roles`` are what the user holds afterwards, for whatever reason;
+    ``unavailable`` says that roles hang on groups which the provider did not tell, ``kept`` which of them stay."""
 
     changes: ProfileChanges
     add: tuple[Grant, ...]
     remove: tuple[Grant, ...]
     grants: tuple[Grant, ...]
     roles: tuple[str, ...]
-    revive: bool
+    unavailable: bool = False
+    kept: tuple[Grant, ...] = ()
 
 
-def plan_returning(
-    settings: ProvisioningSettings,
-    birthright: Birthright,
-    identity: VerifiedIdentity,
-    mapped: MappedClaims,
-    account: Account | None,
-    user: User | None,
-) -> tuple[Account, User, Plan]:
-    """What the login of a linked identity changes. Raises ``NotProvisioned`` when the account may not be entered."""
+def enterable(account: Account | None, user: User | None) -> tuple[Account, User]:
+    """The account and its user, when a login may enter it. Raises ``NotProvisioned``."""
     if account is None or user is None:
         # A link without its account is a lost row, or a user deleted behind our back: it never grants access.
         raise NotProvisioned("account_missing", "the linked account does not exist any more")
     for status in (account.status, user.status):  # an app's own store may shut somebody out as well
         if status is not Status.ACTIVE and status not in REVIVED_BY_LOGIN:
-            raise NotProvisioned(f"account_{status.value}", "the account is not active")
-    changes, desired = ProfileChanges(), None
-    if settings.sync == "every_login":
-        changes = profile_changes(user, mapped)
-        desired = birthright.roles(identity)
-    return account, user, _plan(user, account.grants, desired, changes, revive=account.status is not Status.ACTIVE)
+            raise refusal(status)
+    return account, user
 
 
-def plan_created(birthright: Birthright, identity: VerifiedIdentity, user: User) -> Plan:
-    """What the first login of an identity gives its new user, beside the profile."""
-    return _plan(user, (), birthright.roles(identity), ProfileChanges(), revive=False)
+def plan_returning(
+    policy: Policy, identity: VerifiedIdentity, mapped: MappedClaims, account: Account, user: User, steps: Steps
+) -> Plan:
+    """What the login of a linked identity changes; ``account`` is as it is after the login has been let in.
+
+    Raises ``NotProvisioned("groups_unavailable")``.
+    """
+    if not account.seat:
+        return _plan_seatless(policy, user, account.grants)
+    is_due = policy.settings.sync == "every_login"
+    changes = profile_changes(user, mapped, policy.mapping) if is_due else ProfileChanges()
+    if not is_due and not _was_seatless(policy, account):
+        steps.note("sync", "off", policy.settings.sync)
+        return _plan(user, account.grants, [], [], changes)
+    desired = policy.roles.desired(identity, mapped, account.grants, steps)
+    return _plan_roles(policy, user, account.grants, desired, changes)
+
+
+def plan_created(policy: Policy, user: User, desired: Desired | None) -> Plan:
+    """What the first login of an identity gives its new user, beside the profile; ``None``: no seat, so next to
+    nothing."""
+    if desired is None:
+        return _plan_seatless(policy, user, ())
+    return _plan_roles(policy, user, (), desired, ProfileChanges())
 
 
 def plan_adopted(
-    settings: ProvisioningSettings,
-    birthright: Birthright,
+    policy: Policy,
     identity: VerifiedIdentity,
     mapped: MappedClaims,
     user: User,
     held: tuple[Grant, ...],
+    steps: Steps,
+    *,
+    has_seat: bool,
 ) -> Plan:
-    """What the first login of an identity changes at the account it adopts."""
-    changes = ProfileChanges() if settings.sync == "never" else profile_changes(user, mapped)
-    return _plan(user, held, birthright.roles(identity), changes, revive=False)
+    """What the first login of an identity changes at the account it adopts, with the grants ``held`` there."""
+    if not has_seat:
+        return _plan_seatless(policy, user, held)
+    changes = ProfileChanges()
+    if policy.settings.sync != "never":
+        changes = profile_changes(user, mapped, policy.mapping)
+    return _plan_roles(policy, user, held, policy.roles.desired(identity, mapped, held, steps), changes)
+
+
+def new_profile(
+    policy: Policy, identity: VerifiedIdentity, mapped: MappedClaims, seat: Seat, desired: Desired | None
+) -> Profile:
+    """The user to create for an identity seen for the first time."""
+    fields = new_fields(mapped, policy.mapping)
+    status = Status.PENDING if seat == "pending" else policy.settings.initial_status
+    roles = _minimal(policy) if desired is None else desired.birthright | desired.idp
+    return Profile(
+        provisioning_key=identity_key(identity),
+        username=mapped.username,
+        email=fields.email,
+        email_verified=fields.email_verified,
+        display_name=fields.display_name,
+        attributes=fields.attributes,
+        roles=tuple(sorted(roles)),
+        tenant=identity.tenant,
+        status=status,
+        seat=seat == "seat" and status is Status.ACTIVE,
+    )
+
+
+# --- grants -------------------------------------------------------------------------------------------------------
+
+
+def _plan_roles(policy: Policy, user: User, held: tuple[Grant, ...], desired: Desired, changes: ProfileChanges) -> Plan:
+    add, remove = policy.roles.changes(held, desired)
+    plan = _plan(user, held, add, remove, changes)
+    if policy.settings.role_sync == "exclusive":
+        # The provider decides alone: what only the app's own store knows goes as well.
+        plan = replace(plan, roles=tuple(sorted({grant.role for grant in plan.grants})))
+    kept = tuple(Grant(role, policy.roles.source) for role in sorted(desired.kept))
+    return replace(plan, unavailable=desired.unavailable, kept=kept)
+
+
+def _plan_seatless(policy: Policy, user: User, held: tuple[Grant, ...]) -> Plan:
+    """Somebody without a seat keeps what was given by hand and has the minimal role beside it."""
+    minimal = {Grant(role, BIRTHRIGHT) for role in _minimal(policy)}
+    ours = {grant for grant in held if grant.source in {BIRTHRIGHT, policy.roles.source}}
+    return _plan(user, held, _sorted(minimal - ours), _sorted(ours - minimal), ProfileChanges())
+
+
+def _was_seatless(policy: Policy, account: Account) -> bool:
+    """Whether the account's roles are those of somebody without a seat: they are due whatever the sync says."""
+    return any(Grant(role, BIRTHRIGHT) in account.grants for role in _minimal(policy)) and not any(
+        grant.source == policy.roles.source for grant in account.grants
+    )
+
+
+def _minimal(policy: Policy) -> frozenset[str]:
+    role = policy.settings.minimal_role
+    return frozenset() if role is None else frozenset({role})
 
 
 def _plan(
-    user: User, held: tuple[Grant, ...], desired: frozenset[str] | None, changes: ProfileChanges, *, revive: bool
+    user: User, held: tuple[Grant, ...], add: Sequence[Grant], remove: Sequence[Grant], changes: ProfileChanges
 ) -> Plan:
-    add, remove = ([], []) if desired is None else owned_changes(held, desired, SOURCE)
     grants = (*(grant for grant in held if grant not in remove), *add)
     still = {grant.role for grant in grants}
     # An app's own store may know roles that the ledger never granted: those stay.
     roles = (set(user.roles) - {grant.role for grant in remove}) | still
-    return Plan(changes, tuple(add), tuple(remove), grants, tuple(sorted(roles)), revive)
+    return Plan(changes, tuple(add), tuple(remove), grants, tuple(sorted(roles)))
 
 
-def profile_changes(user: User, mapped: MappedClaims) -> ProfileChanges:
-    """What the provider says differently today; what it does not say stays as it is.
-
-    The username is given once: the app's own data hangs on it.
-    """
-    new_email = mapped.email is not None and mapped.email != user.email
-    new_name = mapped.display_name is not None and mapped.display_name != user.display_name
-    new_attributes = any(user.attributes.get(name) != value for name, value in mapped.attributes.items())
-    return ProfileChanges(
-        email=mapped.email if new_email else UNSET,
-        email_verified=mapped.email_verified if new_email else UNSET,
-        display_name=mapped.display_name if new_name else UNSET,
-        attributes={**user.attributes, **mapped.attributes} if new_attributes else UNSET,
-    )
-
-
-def new_profile(
-    settings: ProvisioningSettings, birthright: Birthright, identity: VerifiedIdentity, mapped: MappedClaims
-) -> Profile:
-    """The user to create for an identity seen for the first time."""
-    return Profile(
-        provisioning_key=identity_key(identity),
-        username=mapped.username,
-        email=mapped.email,
-        email_verified=mapped.email_verified,
-        display_name=mapped.display_name,
-        attributes=mapped.attributes,
-        roles=tuple(sorted(birthright.roles(identity))),
-        tenant=identity.tenant,
-        status=settings.initial_status,
-    )
+def _sorted(grants: Iterable[Grant]) -> list[Grant]:
+    return sorted(grants, key=lambda grant: (grant.source, grant.role))

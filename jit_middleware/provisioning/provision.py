@@ -3,62 +3,37 @@
 1. map the claims, check the gates
 2. an identity that is linked already is that user: check the state, sync profile and grants
 3. a tombstoned identity is refused
-4. an existing account is adopted, where the policy allows it
-5. else the user is created, where the policy allows it
+4. an existing account is adopted, where somebody proves that it is theirs and the policy allows it
+5. else the user is created, where the policy allows it, the rate is kept and a seat is free
 
-When the app keeps its users in a store outside the ledger, the ledger goes first: an open intent with a stable
-provisioning key, then the store (idempotent on that key), then link, account, audit and session in one transaction. A
-crash in between is resumed by the next login and never makes two users. No call to an outside store is made inside a
-transaction: the store may be slow, or async where the ledger is not.
+When the app keeps its users in a store outside the ledger, the ledger goes first: for a user to be made an open intent
+with a stable provisioning key, then the store (idempotent on that key), then link, account, audit and session in one
+transaction. A crash in between is resumed by the next login and never makes two users. No call to an outside store is
+made inside a transaction: the store may be slow, or async where the ledger is not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import NoReturn, TypeVar
 
-from jit_middleware.audit import AuditTrail, identity_key
+from jit_middleware.audit import AuditTrail
 from jit_middleware.errors import Conflict, NotProvisioned
-from jit_middleware.model import Account, Grant, IdentityLink, Status, User, VerifiedIdentity
+from jit_middleware.model import Account, IdentityLink, LinkProof, Prelink, User, VerifiedIdentity
 from jit_middleware.ports import Clock, Ledger, Transaction, Users
-from jit_middleware.provisioning.birthright import Birthright
-from jit_middleware.provisioning.gates import check_gates
-from jit_middleware.provisioning.mapping import ClaimMapper, MappedClaims
-from jit_middleware.provisioning.matching import find_candidate
-from jit_middleware.provisioning.plan import (
-    Plan,
-    new_profile,
-    plan_adopted,
-    plan_created,
-    plan_returning,
-)
-from jit_middleware.provisioning.text import domain_of, plain_email
-from jit_middleware.settings import ProvisioningSettings
+from jit_middleware.provisioning.arrival import Arrival, Arrivals, Creation, Entry, Login, write_user
+from jit_middleware.provisioning.creation import CreationAlarm
+from jit_middleware.provisioning.matching import Proposal
+from jit_middleware.provisioning.plan import enterable, plan_returning
+from jit_middleware.provisioning.policy import Policy
+from jit_middleware.provisioning.rehearsal import CurtainFallen, OnPaper, check_name_is_free, curtain, on_paper
+from jit_middleware.provisioning.steps import Steps
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Who has arrived. ``first_login`` is true for exactly one login of this user; ``status`` may be ``PENDING``."""
-
-    user: User
-    created: bool
-    first_login: bool
-    grants: tuple[Grant, ...]
-
-
 Finish = Callable[[Transaction, Arrival], Awaitable[T]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Login:
-    """What is known of one login on its way through the steps."""
-
-    identity: VerifiedIdentity
-    mapped: MappedClaims
-    reference: str
 
 
 class Provisioner:
@@ -66,229 +41,280 @@ class Provisioner:
 
     def __init__(
         self,
-        settings: ProvisioningSettings,
+        policies: Mapping[str, Policy],
         *,
-        mappers: Mapping[str, ClaimMapper],
-        verified_domains: Mapping[str, tuple[str, ...]],
         ledger: Ledger,
         users: Users | None,
+        alarm: CreationAlarm,
         audit: AuditTrail,
         clock: Clock,
     ) -> None:
-        self._settings = settings
-        self._mappers = mappers
-        self._verified_domains = verified_domains
-        self._birthright = Birthright(settings)
+        self._policies = policies
         self._ledger = ledger
         self._users = users
-        self._audit = audit
+        self._alarm = alarm
         self._clock = clock
+        self._arrivals = Arrivals(audit, clock)
 
-    async def provision(self, identity: VerifiedIdentity, finish: Finish[T], *, reference: str) -> T:
+    async def provision(
+        self, identity: VerifiedIdentity, finish: Finish[T], *, reference: str, proof: LinkProof | None = None
+    ) -> T:
         """Make or update the user of this identity, ``finish`` (session, login audit) in the same transaction, and
         return what it returns.
 
-        Raises ``NotProvisioned`` (nothing is written), ``Conflict("once_key")`` from ``finish``, ``StoreUnavailable``.
+        ``proof`` shows that the person holds a certain account. Raises ``NotProvisioned`` (nothing is written; ``path``
+        is what was asked), ``Conflict("once_key")`` from ``finish``, ``StoreUnavailable``.
         """
-        mapped = self._mappers[identity.connection].map(identity)
-        check_gates(self._settings, mapped)
-        login = _Login(identity, mapped, reference)
-        try:
+        steps = Steps()
+        made: list[str] = []
+
+        async def noting(tx: Transaction, arrival: Arrival) -> T:
+            made[:] = [arrival.user.tenant] if arrival.created else []
+            return await finish(tx, arrival)
+
+        with _accounted_for(steps):
+            login = self._login(identity, steps, reference=reference, proof=proof)
             if self._users is None:
-                return await self._ledger.transaction(lambda tx: self._in_ledger(tx, login, finish))
-            return await self._outside(self._users, login, finish)
-        except Conflict as conflict:
-            if conflict.reason == "username":
-                # The name belongs to another identity: a label, never a reason to log in as that user.
-                raise NotProvisioned("username_taken", "another user has this username") from conflict
-            raise
+                done = await self._ledger.transaction(lambda tx: self._in_ledger(tx, login, noting))
+            else:
+                done = await self._outside(self._users, login, noting)
+        for tenant in made:
+            await self._alarm.look(tenant)
+        return done
+
+    async def rehearse(self, identity: VerifiedIdentity, steps: Steps) -> Arrival:
+        """What :meth:`provision` would come to, by the same steps, which ``steps`` keeps; nothing is written.
+
+        Raises ``NotProvisioned``, ``StoreUnavailable``.
+        """
+        with _accounted_for(steps):
+            login = self._login(identity, steps, reference="", proof=None)
+            try:
+                if self._users is None:
+                    return await self._ledger.transaction(lambda tx: self._in_ledger(tx, login, curtain))
+                return await self._rehearse_outside(self._users, login)
+            except CurtainFallen as fallen:
+                return fallen.arrival
+
+    def _login(self, identity: VerifiedIdentity, steps: Steps, *, reference: str, proof: LinkProof | None) -> Login:
+        """The login as it stands before anybody is looked up. Raises ``NotProvisioned``."""
+        policy = self._policies[identity.connection]
+        mapped = policy.mapper.map(identity, steps)
+        policy.gates.check(identity, mapped, steps)
+        return Login(identity, policy, mapped, steps, len(steps.taken), reference, proof)
 
     # --- users in the ledger's own database -----------------------------------------------------------------------
 
-    async def _in_ledger(self, tx: Transaction, login: _Login, finish: Finish[T]) -> T:
+    async def _in_ledger(self, tx: Transaction, login: Login, finish: Finish[T]) -> T:
+        login.begin()
         users = tx.users
         if users is None:
             raise TypeError("this ledger keeps no users: a user store is needed")
-        identity = login.identity
-        found = await tx.find_link(identity.connection, identity.issuer, identity.subject)
+        found = await self._find_link(tx, login)
         if found is not None:
-            link, record = found
-            account, user, plan = self._plan_returning(login, record, None if record is None else record.user)
-            user = await _write_user(users, user, plan)
-            return await finish(tx, await self._returned(tx, link, account, user, plan))
-        candidate = await self._candidate(users, login)
-        adopted = await self._may_enter(tx, login, candidate)
-        if adopted is None:
-            self._check_name(login)
-        user = adopted or await users.create(new_profile(self._settings, self._birthright, identity, login.mapped))
-        plan = self._plan_arriving(login, user, await _grants_of(tx, adopted), adopted=adopted is not None)
-        link = self._link(identity, user.id)
+            link, known = found
+            account, user = enterable(known, None if known is None else known.user)
+            return await finish(tx, await self._arrivals.returning(tx, login, link, account, user, users))
+        newcomer, matcher = login.newcomer(self._clock.now()), login.policy.matcher
+        prelink = await matcher.find_prelink(tx, newcomer, login.steps)
+        proposal = await matcher.propose(users, newcomer, prelink, login.steps)
+        entry = await self._entry(tx, login, proposal)
+        user = await _user_of(entry, users)
+        link = login.link(user.id)
         await tx.add_link(link)
-        user = await _write_user(users, user, plan)
-        return await finish(tx, await self._arrived(tx, login, link, user, plan, adopted=adopted is not None))
+        return await finish(tx, await self._arrivals.arriving(tx, login, link, user, entry, users))
 
     # --- users in a store of the app ------------------------------------------------------------------------------
 
-    async def _outside(self, users: Users, login: _Login, finish: Finish[T]) -> T:
-        identity = login.identity
-        found = await self._ledger.transaction(
-            lambda tx: tx.find_link(identity.connection, identity.issuer, identity.subject)
-        )
-        if found is not None and found[0].user_id is not None:
-            return await self._returning_outside(users, login, found[1], found[0].user_id, finish)
-
-        candidate = await self._candidate(users, login)
-        link, adopted, held = await self._ledger.transaction(lambda tx: self._open_intent(tx, login, candidate))
-        if link.user_id is not None:  # another login of the same person was quicker
+    async def _outside(self, users: Users, login: Login, finish: Finish[T]) -> T:
+        known, proposal = await self._ask_outside(users, login)
+        if known is not None:
+            return await self._returning_outside(users, login, *known, finish)
+        proposed = login.so_far()
+        intent, entry = await self._ledger.transaction(lambda tx: self._open(tx, proposed, proposal))
+        if entry is None:  # another login of the same person was quicker
             return await self._outside(users, login, finish)
-        if adopted is None:
-            self._check_name(login)
-        user = adopted or await users.create(new_profile(self._settings, self._birthright, identity, login.mapped))
-        plan = self._plan_arriving(login, user, held, adopted=adopted is not None)
-        user = await _write_user(users, user, plan)
+        try:
+            user = await _user_of(entry, users)
+        except (Conflict, NotProvisioned):
+            if intent is not None:  # it holds a seat, and nobody is going to be made
+                await self._ledger.transaction(lambda tx: _forget(tx, intent))
+            raise
+        entered = proposed.so_far() if isinstance(entry, Creation) else proposed
 
-        async def settle(tx: Transaction) -> T:
-            if await tx.settle_link(link, user.id):
-                return await finish(tx, await self._arrived(tx, login, link, user, plan, adopted=adopted is not None))
-            return await finish(tx, await self._again(tx, login, user))  # another login of this person was quicker
+        async def settle(tx: Transaction) -> tuple[T, Arrival] | None:
+            entered.begin()
+            found = await self._find_link(tx, entered)
+            if found is not None and found[0].user_id is not None:  # another login of this person was quicker
+                return None
+            # Of two identities that want one account, one gets it.
+            final = entry
+            if isinstance(entry, Creation):
+                await self._arrivals.check_promise(tx, entered, entry)
+            else:
+                final = await self._entry(tx, entered, proposal, besides=entered.link(None))
+            link = entered.link(user.id)
+            if found is None:
+                await tx.add_link(link)
+            elif not await tx.settle_link(found[0], user.id):
+                return None
+            arrival = await self._arrivals.arriving(tx, entered, link, user, final, None)
+            return await finish(tx, arrival), arrival
 
-        return await self._ledger.transaction(settle)
+        settled = await self._ledger.transaction(settle)
+        if settled is None:
+            return await self._outside(users, login, finish)
+        done, arrival = settled
+        await write_user(users, user, arrival.plan)
+        return done
+
+    async def _ask_outside(
+        self, users: Users, login: Login
+    ) -> tuple[tuple[IdentityLink, Account | None] | None, Proposal | None]:
+        """Who this is, as far as it is known: the link and account, or else what the user store proposes.
+
+        Somebody who is just being made, or was when a worker crashed, may be in the store already: an account with
+        their address is their own then, which the store gives back, and nothing to be linked.
+        """
+        newcomer, matcher = login.newcomer(self._clock.now()), login.policy.matcher
+
+        async def ask(tx: Transaction) -> tuple[tuple[IdentityLink, Account | None] | None, Prelink | None]:
+            login.begin()
+            found = await self._find_link(tx, login)
+            if found is not None and found[0].user_id is not None:
+                return found, None
+            return found, await matcher.find_prelink(tx, newcomer, login.steps)
+
+        found, prelink = await self._ledger.transaction(ask)
+        if found is not None and found[0].user_id is not None:
+            return found, None
+        if found is not None and prelink is None and login.proof is None:
+            login.steps.note("creation", "resumed")
+            return None, None
+        return None, await matcher.propose(users, newcomer, prelink, login.steps)
+
+    async def _rehearse_outside(self, users: Users, login: Login) -> NoReturn:
+        known, proposal = await self._ask_outside(users, login)
+        if known is not None:
+            await self._returning_outside(OnPaper(users), login, *known, curtain)
+        proposed = login.so_far()
+
+        async def act(tx: Transaction) -> NoReturn:
+            proposed.begin()
+            entry = await self._entry(tx, proposed, proposal)
+            user = on_paper(entry.profile) if isinstance(entry, Creation) else entry.adoption.user
+            link = proposed.link(user.id)
+            await curtain(tx, await self._arrivals.arriving(tx, proposed, link, user, entry, None))
+
+        try:
+            await self._ledger.transaction(act)
+        except CurtainFallen as fallen:
+            if fallen.arrival.created:
+                await check_name_is_free(users, fallen.arrival.user)
+            raise
 
     async def _returning_outside(
-        self,
-        users: Users,
-        login: _Login,
-        record: Account | None,
-        user_id: str,
-        finish: Finish[T],
+        self, users: Users, login: Login, link: IdentityLink, known: Account | None, finish: Finish[T]
     ) -> T:
-        _, user, plan = self._plan_returning(login, record, await users.get(user_id))
-        written = await _write_user(users, user, plan)
+        account, user = enterable(known, await users.get(link.user_id or ""))
+        foreseen = plan_returning(login.policy, login.identity, login.mapped, account, user, login.steps)
+        user = replace(await write_user(users, user, foreseen), roles=foreseen.roles)
 
-        async def work(tx: Transaction) -> T:
-            return await finish(tx, await self._again(tx, login, written))
+        async def work(tx: Transaction) -> tuple[T, Arrival]:
+            login.begin()
+            arrival = await self._again(tx, login, user, account)
+            return await finish(tx, arrival), arrival
 
-        return await self._ledger.transaction(work)
+        done, arrival = await self._ledger.transaction(work)
+        await write_user(users, user, arrival.plan)  # nothing, unless the account was changed meanwhile
+        return done
 
-    async def _again(self, tx: Transaction, login: _Login, user: User) -> Arrival:
+    async def _again(self, tx: Transaction, login: Login, user: User, before: Account) -> Arrival:
         """The login of a linked identity, judged by what the ledger says in this very transaction.
 
-        While the outside store was asked, the account may have been suspended, revived or deleted.
+        While the outside store was asked, the account may have been suspended, revived or deleted, the identity tied to
+        another one, and roles taken away: those must not come back with what the store had said ``before``.
         """
-        identity = login.identity
-        found = await tx.find_link(identity.connection, identity.issuer, identity.subject)
-        if found is None:
+        found = await self._find_link(tx, login)
+        if found is None or found[0].user_id != user.id:
             raise NotProvisioned("account_missing", "the identity was unlinked while the user store was asked")
-        account, _, plan = self._plan_returning(login, found[1], user)
-        return await self._returned(tx, found[0], account, user, plan)
+        account, user = enterable(found[1], user)
+        lost = {grant.role for grant in before.grants} - {grant.role for grant in account.grants}
+        user = replace(user, roles=tuple(role for role in user.roles if role not in lost))
+        return await self._arrivals.returning(tx, login, found[0], account, user, None)
 
-    async def _open_intent(
-        self, tx: Transaction, login: _Login, candidate: User | None
-    ) -> tuple[IdentityLink, User | None, tuple[Grant, ...]]:
+    async def _open(
+        self, tx: Transaction, login: Login, proposal: Proposal | None
+    ) -> tuple[IdentityLink | None, Entry | None]:
+        """How somebody comes in, with an open intent for a user who is to be made; nothing when somebody else was
+        quicker, and all is to be asked again."""
+        login.begin()
+        found = await self._find_link(tx, login)
+        if found is not None and (found[0].user_id is not None or _is_by_address(proposal)):
+            return None, None
+        intent = login.link(None) if found is None else found[0]  # or one that a crash left open
+        entry = await self._entry(tx, login, proposal, besides=intent)
+        if not isinstance(entry, Creation):
+            return None, entry
+        if found is None:
+            await tx.add_link(intent)
+        return intent, entry
+
+    # --- who it is ------------------------------------------------------------------------------------------------
+
+    async def _find_link(self, tx: Transaction, login: Login) -> tuple[IdentityLink, Account | None] | None:
         identity = login.identity
         found = await tx.find_link(identity.connection, identity.issuer, identity.subject)
-        if found is not None and found[0].user_id is not None:
-            return found[0], None, ()
-        adopted = await self._may_enter(tx, login, candidate)
-        held = await _grants_of(tx, adopted)
-        if found is not None:  # an intent that a crash left open
-            return found[0], adopted, held
-        intent = self._link(identity, None)
-        await tx.add_link(intent)
-        return intent, adopted, held
+        if found is not None:
+            login.policy.matcher.check_known(found[0], login.proof, login.steps)
+        return found
 
-    # --- the steps ------------------------------------------------------------------------------------------------
-
-    def _plan_returning(self, login: _Login, account: Account | None, user: User | None) -> tuple[Account, User, Plan]:
-        return plan_returning(self._settings, self._birthright, login.identity, login.mapped, account, user)
-
-    def _plan_arriving(self, login: _Login, user: User, held: tuple[Grant, ...], *, adopted: bool) -> Plan:
-        if not adopted:
-            return plan_created(self._birthright, login.identity, user)
-        return plan_adopted(self._settings, self._birthright, login.identity, login.mapped, user, held)
-
-    async def _returned(self, tx: Transaction, link: IdentityLink, account: Account, user: User, plan: Plan) -> Arrival:
-        if plan.revive:
-            await tx.set_status(account.user_id, Status.ACTIVE)
-        if plan.add or plan.remove:
-            await tx.change_grants(account.user_id, add=plan.add, remove=plan.remove)
-        first = link.first_login_at is None
-        if first:
-            await tx.mark_first_login(link, self._clock.now())
-        user = replace(user, roles=plan.roles, status=Status.ACTIVE)
-        return Arrival(user, created=False, first_login=first, grants=plan.grants)
-
-    async def _arrived(
-        self, tx: Transaction, login: _Login, link: IdentityLink, user: User, plan: Plan, *, adopted: bool
-    ) -> Arrival:
-        identity = login.identity
-        user = replace(user, roles=plan.roles)
-        if not adopted and user.status is Status.ACTIVE:  # an outside store need not know what pending is
-            user = replace(user, status=self._settings.initial_status)
-        if adopted:
-            await tx.add_account(Account(user.id, identity.tenant, user.status))
-            await tx.change_grants(user.id, add=plan.add, remove=plan.remove)
-            # Whoever was logged in before the proof was given need not be the one who gave it.
-            for ended in await tx.end_sessions(self._clock.now(), user_id=user.id):
-                await tx.append_audit(self._audit.session_ended(ended, cause="linked", reference=login.reference))
-            event = self._audit.identity_linked(identity, user.id, proof="verified_email", reference=login.reference)
-        else:
-            await tx.add_account(Account(user.id, identity.tenant, user.status, plan.grants))
-            named = [(grant.role, grant.source) for grant in plan.grants]
-            event = self._audit.user_created(identity, user, grants=named, reference=login.reference)
-        await tx.append_audit(event)
-        first = user.status is Status.ACTIVE
-        if first:
-            await tx.mark_first_login(link, self._clock.now())
-        return Arrival(user, created=not adopted, first_login=first, grants=plan.grants)
-
-    async def _candidate(self, users: Users, login: _Login) -> User | None:
-        if self._settings.link_policy != "auto" or self._settings.mode == "off":
-            return None
-        domains = self._verified_domains.get(login.identity.connection, ())
-        return await find_candidate(users, login.identity, login.mapped, domains)
-
-    async def _may_enter(self, tx: Transaction, login: _Login, candidate: User | None) -> User | None:
-        """The account to adopt, or ``None`` to create one. Raises ``NotProvisioned`` when neither is allowed."""
-        identity = login.identity
+    async def _entry(
+        self, tx: Transaction, login: Login, proposal: Proposal | None, *, besides: IdentityLink | None = None
+    ) -> Entry:
+        """How somebody comes in whose identity has no account. Raises ``NotProvisioned``."""
+        identity, steps = login.identity, login.steps
         if await tx.is_tombstoned(identity.connection, identity.issuer, identity.subject):
+            steps.note("tombstone", "refused")
             raise NotProvisioned("identity_tombstoned", "this identity was deleted here")
-        if candidate is not None and not await tx.list_links(candidate.id):
-            return candidate
-        if self._settings.mode != "create":
-            raise NotProvisioned("creation_off", f"JIT_PROVISIONING is {self._settings.mode}")
-        return None
-
-    def _check_name(self, login: _Login) -> None:
-        """A new username in the form of an address must be a vouched one: apps send mail to it, or log in by it."""
-        mapped = login.mapped
-        if "@" not in mapped.username or (mapped.email_verified and mapped.username == mapped.email):
-            return
-        address = plain_email(mapped.username)
-        domains = self._verified_domains.get(login.identity.connection, ())
-        if address is None or domain_of(address) not in domains:
-            detail = "an address nobody vouches for: see JIT_OIDC_VERIFIED_DOMAINS (JIT_SAML_…), JIT_CLAIMS_USERNAME"
-            raise NotProvisioned("username_not_vouched", detail)
-
-    def _link(self, identity: VerifiedIdentity, user_id: str | None) -> IdentityLink:
-        return IdentityLink(
-            connection=identity.connection,
-            issuer=identity.issuer,
-            subject=identity.subject,
-            provisioning_key=identity_key(identity),
-            user_id=user_id,
-            tenant=identity.tenant,
-        )
+        if proposal is None:
+            return await self._arrivals.creation(tx, login, besides=besides)
+        newcomer = login.newcomer(self._clock.now())
+        adoption = await login.policy.matcher.judge(tx, newcomer, proposal, steps)
+        return await self._arrivals.adopted(tx, login, adoption, besides=besides)
 
 
-async def _write_user(users: Users, user: User, plan: Plan) -> User:
-    if plan.changes:
-        user = await users.update(user.id, plan.changes)
-    if plan.roles != user.roles:
-        await users.set_roles(user.id, plan.roles)
-    return user
+@contextmanager
+def _accounted_for(steps: Steps) -> Generator[None]:
+    """Let a refusal tell what was asked; the store's refusal of a name is one."""
+    try:
+        yield
+    except NotProvisioned as refusal:
+        refusal.path = steps.lines()
+        raise
+    except Conflict as conflict:
+        if conflict.reason != "username":
+            raise
+        # The name belongs to another identity: a label, never a reason to log in as that user.
+        steps.note("username", "refused", "taken")
+        taken = NotProvisioned("username_taken", "another user has this username")
+        taken.path = steps.lines()
+        raise taken from conflict
 
 
-async def _grants_of(tx: Transaction, adopted: User | None) -> tuple[Grant, ...]:
-    account = None if adopted is None else await tx.find_account(adopted.id)
-    return () if account is None else account.grants
+def _is_by_address(proposal: Proposal | None) -> bool:
+    return proposal is not None and proposal.way in {"verified_email", "confirm"}
+
+
+async def _forget(tx: Transaction, intent: IdentityLink) -> None:
+    """Drop an intent that nobody has settled; taken first, so that nobody can settle it meanwhile."""
+    if await tx.settle_link(intent, intent.provisioning_key):
+        await tx.drop_link(intent)
+
+
+async def _user_of(entry: Entry, users: Users) -> User:
+    """The user to come in as, made if need be; whatever else opens the account is closed before it changes hands."""
+    if isinstance(entry, Creation):
+        return await users.create(entry.profile)
+    await users.revoke_credentials(entry.adoption.user.id)
+    return entry.adoption.user

@@ -32,7 +32,15 @@ class Steps:
         """Add a step."""
         self._taken.append(Step(rule, outcome, detail))
 
+    def rewind(self, count: int) -> None:
+        """Forget all but the first ``count``: a transaction that is run again begins where it began before."""
+        del self._taken[count:]
+
     @property
     def taken(self) -> tuple[Step, ...]:
         """All of them so far."""
         return tuple(self._taken)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line of text for each."""
+        return tuple(str(step) for step in self._taken)

@@ -13,6 +13,19 @@ EMAIL_LIMIT = 254
 _JOINERS = frozenset("\u200c\u200d")
 _CONFUSABLE_SCRIPTS = frozenset({"LATIN", "CYRILLIC", "GREEK", "COPTIC", "ARMENIAN", "CHEROKEE"})
 _UNSHOWABLE = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
+# Of other categories, and still not to be seen: Default_Ignorable_Code_Point (UAX 44) and the Braille blank. Names that
+# people see may hold variation selectors; a username with one is another text that looks the same.
+_UNSEEN = frozenset(
+    map(
+        chr,
+        (
+            0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, *range(0x180B, 0x1810), 0x2800, 0x3164, *range(0xFE00, 0xFE10),
+            0xFFA0, *range(0xE0100, 0xE01F0),
+        ),
+    )
+)  # fmt: skip
+
+_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def shown_text(value: str, limit: int = NAME_LIMIT) -> str | None:
@@ -23,22 +36,24 @@ def shown_text(value: str, limit: int = NAME_LIMIT) -> str | None:
     """
     kept = "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNSHOWABLE)
     kept = kept.strip()[:limit].strip()
-    return kept if any(c not in _JOINERS and not c.isspace() for c in kept) else None
+    return kept if any(c not in _JOINERS and c not in _UNSEEN and not c.isspace() for c in kept) else None
 
 
 def plain_username(value: str) -> str | None:
     """``value`` if it can be a username as it stands, else ``None``: never repaired into somebody else's name.
 
     Refused: blank, over 255 characters, space at either end, characters that cannot be seen, and look-alikes of another
-    spelling (RFC 8265 §3.3 maps full-width forms and ligatures, and mapping is how two people become one).
+    spelling (RFC 8265 §3.3 maps full-width forms and ligatures, and mapping is how two people become one). Letters and
+    their accents are composed, as every keyboard may do; a composed form may also be the longer one.
     """
     if not value or len(value) > NAME_LIMIT or value != value.strip():
         return None
-    if any(unicodedata.category(c) in _UNSHOWABLE for c in value):
+    if any(unicodedata.category(c) in _UNSHOWABLE or c in _UNSEEN or _is_another(c) for c in value):
         return None
     if not is_unambiguous(value):
         return None
-    return unicodedata.normalize("NFC", value)
+    composed = unicodedata.normalize("NFC", value)
+    return composed if len(composed) <= NAME_LIMIT else None
 
 
 def is_unambiguous(value: str) -> bool:
@@ -47,6 +62,11 @@ def is_unambiguous(value: str) -> bool:
         return False
     scripts = {unicodedata.name(c, "?").partition(" ")[0] for c in value if c.isalpha()}
     return len(scripts & _CONFUSABLE_SCRIPTS) < 2
+
+
+def _is_another(character: str) -> bool:
+    """Whether Unicode takes this for another character altogether: the Kelvin sign for ``K``, U+037E for ``;``."""
+    return len(unicodedata.decomposition(character).split()) == 1
 
 
 def plain_email(value: str) -> str | None:
@@ -66,6 +86,11 @@ def plain_email(value: str) -> str | None:
     if len(labels) < 2 or not all(_is_label(label) for label in labels):
         return None
     return f"{local}@{domain.lower()}"
+
+
+def ascii_lower(text: str) -> str:
+    """``text`` without ASCII case; every other character stays, so that no two letters become one."""
+    return text.translate(_ASCII_LOWER)
 
 
 def domain_of(email: str) -> str:

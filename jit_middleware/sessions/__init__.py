@@ -7,8 +7,25 @@ from __future__ import annotations
 
 from jit_middleware.sessions.cache import CachedSession, SessionCache
 from jit_middleware.sessions.cookie import SessionCookie
-from jit_middleware.sessions.feed import RevocationFeed
+from jit_middleware.sessions.feed import Knowledge, RevocationFeed
 from jit_middleware.sessions.housekeeping import Housekeeping
 from jit_middleware.sessions.lifecycle import Sessions
+from jit_middleware.sessions.live import Ending, LiveConnection, Watch
+from jit_middleware.sessions.probe import Probe, RefreshProbes
+from jit_middleware.sessions.step_up import StepUpRules
 
-__all__ = ["CachedSession", "Housekeeping", "RevocationFeed", "SessionCache", "SessionCookie", "Sessions"]
+__all__ = [
+    "CachedSession",
+    "Ending",
+    "Housekeeping",
+    "Knowledge",
+    "LiveConnection",
+    "Probe",
+    "RefreshProbes",
+    "RevocationFeed",
+    "SessionCache",
+    "SessionCookie",
+    "Sessions",
+    "StepUpRules",
+    "Watch",
+]

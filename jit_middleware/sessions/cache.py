@@ -18,20 +18,24 @@ _MOST_HEADERS = 4_096
 
 
 class CachedSession:
-    """A verified cookie and what follows from it. ``header`` is the whole Cookie header it is remembered under."""
+    """A verified cookie and what follows from it. ``header`` is the whole Cookie header it is remembered under;
+    ``auth_time`` when the person authenticated, minus infinity where the provider did not tell it."""
 
-    __slots__ = ("admission", "deadline", "header", "session_id", "user_id")
+    __slots__ = ("admission", "auth_time", "deadline", "header", "session_id", "user_id")
 
-    def __init__(self, admission: Admission, session_id: str, user_id: str, deadline: float) -> None:
+    def __init__(
+        self, admission: Admission, session_id: str, user_id: str, deadline: float, auth_time: float = -math.inf
+    ) -> None:
         self.admission = admission
         self.session_id = session_id
         self.user_id = user_id
         self.deadline = deadline
+        self.auth_time = auth_time
         self.header = ""
 
     def pass_with(self, cookie: str) -> PassThrough:
         """The pass-through with this rest of the Cookie header."""
-        return PassThrough(self.admission, cookie)
+        return PassThrough(self.admission, cookie, self)
 
 
 class SessionCache:
@@ -52,8 +56,10 @@ class SessionCache:
         if len(self._by_cookie) >= self._limit:
             # A sixteenth at a time, so that a full cache does not pay for each newcomer.
             self._drop(list(self._by_cookie)[: self._limit // 16 + 1])
-        self.drop(cookie)
-        self._by_cookie[cookie] = entry
+        # Two threads may have loaded the same session: the entry that makes room is dropped like any other, never just
+        # replaced. Otherwise nobody would find it when its session ends, and its header would still lead to it.
+        while self._by_cookie.setdefault(cookie, entry) is not entry:
+            self.drop(cookie)
 
     def put_header(self, header: str, entry: CachedSession, passed: PassThrough) -> None:
         """Find the entry and this pass-through by the whole header too, in place of the one it came with before."""

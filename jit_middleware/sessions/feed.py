@@ -1,56 +1,134 @@
 """The revocation feed: no request is served on knowledge older than the bound.
 
 One small read tells a worker which sessions, users or connections changed since its last one; what is named leaves
-the cache at once. The read is shared: one reader at a time, the others wait for its answer. Age is measured on the
-monotonic clock from before the read began, so that the bound holds whatever the database takes.
+the cache at once, and open connections that stand on it are marked. The read is shared: one reader at a time, the
+others wait for its answer. Age is measured on the monotonic clock from before the read began, so that the bound holds
+whatever the database takes.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
-from jit_middleware.errors import StoreUnavailable
-from jit_middleware.model import FeedPage
-from jit_middleware.ports import Clock, Ledger, Locks
+from jit_middleware.audit import AuditTrail
+from jit_middleware.errors import AdapterError, Conflict, StoreUnavailable
+from jit_middleware.model import AuditEvent, FeedPage
+from jit_middleware.ports import Background, Clock, Ledger, Locks, Transaction
 from jit_middleware.sessions.cache import SessionCache
+from jit_middleware.sessions.live import LiveConnections
 
 _PAGE = 1_000
+_TRY_AGAIN = 1.0
+_RECORD_AGAIN = 60.0
 
 log = logging.getLogger("jit_middleware.sessions")
 
+#: ``fresh``: the feed can be read. While it cannot: ``within_grace``; then ``refused``, or ``unchecked`` where the
+#: operator wants requests to be served all the same.
+Knowledge: TypeAlias = Literal["fresh", "within_grace", "refused", "unchecked"]
+
+
+@dataclass(slots=True)
+class _Outage:
+    """The feed cannot be read ``since`` (monotonic); ``refused`` once a request was refused for it."""
+
+    since: float
+    reason: str
+    refused: bool = False
+
 
 class RevocationFeed:
-    """Keeps the cache no staler than ``max_staleness`` seconds (0: every request asks)."""
+    """Keeps the cache no staler than ``max_staleness`` seconds (0: every request asks).
+
+    While the feed cannot be read, requests are served for ``grace`` seconds after the last good read began; with
+    ``serve_unchecked`` for as long as it takes. ``audit`` makes the event that tells of it when the database answers
+    again, and ``background`` is where it is written.
+    """
 
     def __init__(
-        self, ledger: Ledger, cache: SessionCache, *, max_staleness: float, grace: float, clock: Clock, locks: Locks
+        self,
+        ledger: Ledger,
+        cache: SessionCache,
+        *,
+        max_staleness: float,
+        grace: float,
+        clock: Clock,
+        locks: Locks,
+        serve_unchecked: bool = False,
+        audit: AuditTrail | None = None,
+        background: Background | None = None,
     ) -> None:
         self._ledger = ledger
         self._cache = cache
-        self._max_staleness = max_staleness
+        self.max_staleness = max_staleness
         self._grace = grace
         self._clock = clock
         self._reading = locks()
+        self._serve_unchecked = serve_unchecked
+        self._audit = audit
+        self._background = background
         self._read_began = -math.inf
+        self._hurry: object = None
+        self._hearers: dict[Callable[[], None], None] = {}
+        self._outage: _Outage | None = None
+        self._unrecorded: list[AuditEvent] = []
+        self._record_at = -math.inf
+        self.live = LiveConnections()
         self.position: int | None = None
         self.fresh_until = -math.inf
 
-    async def ensure_fresh(self) -> None:
+    async def ensure_fresh(self, *, ahead: float = 0.0) -> None:
         """Return once the cache holds nothing that was revoked longer than the bound ago.
 
-        Raises ``StoreUnavailable`` when the feed has not been readable for longer than the grace period.
+        ``ahead`` (seconds, less than the bound) reads that much earlier than a request would. Raises
+        ``StoreUnavailable`` when the feed has not been readable for longer than the grace period.
         """
         asked = self._clock.monotonic()
-        if asked < self.fresh_until:
+        if asked < self.fresh_until - ahead:
             return
         async with self._reading:
-            if self._read_began >= asked or asked < self.fresh_until:
+            if self._read_began >= asked or asked < self.fresh_until - ahead:
                 return  # the reader before us began after we asked
             await self._read()
 
+    def hurry(self) -> None:
+        """Something changed: the next request reads the feed, and so does who watches open connections, at once.
+
+        Callable from any thread, from outside the event loop too; it reads nothing itself and waits for nobody.
+        """
+        # In this order: a read that is under way looks for the mark after it has set the time.
+        self._hurry = object()
+        self.fresh_until = -math.inf
+        for hear in list(self._hearers):
+            hear()
+
+    def tell_of_hurry(self, hear: Callable[[], None]) -> None:
+        """Have ``hear`` called by each ``hurry``, on its thread; it must not wait for anything."""
+        self._hearers[hear] = None
+
+    def tell_no_more(self, hear: Callable[[], None]) -> None:
+        self._hearers.pop(hear, None)
+
+    @property
+    def is_bridging(self) -> bool:
+        """Whether the last read failed, so that requests are served on what was known before."""
+        return self._outage is not None
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """How good the knowledge is that requests are served on."""
+        if self._outage is None:
+            return "fresh"
+        if self.position is not None and self._clock.monotonic() < self._read_began + self._grace:
+            return "within_grace"
+        return "unchecked" if self._serve_unchecked and self.position is not None else "refused"
+
     async def _read(self) -> None:
-        began = self._clock.monotonic()
+        hurry, began = self._hurry, self._clock.monotonic()
         try:
             while True:
                 page = await self._ledger.read_feed(self.position, _PAGE)
@@ -58,20 +136,80 @@ class RevocationFeed:
                 if len(page.entries) < _PAGE:
                     break
         except StoreUnavailable as error:
-            if self.position is None or began >= self._read_began + self._grace:
-                raise
-            log.error("revocation feed unreadable, serving within the grace period: %s", error)
-            self.fresh_until = began + min(1.0, self._grace / 10)
+            self._bridge(error, began)
+            self._fresh_until(began + _TRY_AGAIN if self._serve_unchecked else self._bridged_until(began), hurry)
             return
         self._read_began = began
-        self.fresh_until = began + self._max_staleness
+        self._fresh_until(began + self.max_staleness, hurry)
+        if self._outage is not None or self._unrecorded:
+            self._recover()
 
     def _apply(self, page: FeedPage) -> None:
         # The position first: whoever loads a session meanwhile either sees it moved, or has its entry dropped below.
+        # The cache before the connections: one that opens meanwhile finds its entry dropped, or is marked below.
         self.position = page.position
         if not page.complete or any(entry.kind not in {"session", "user"} for entry in page.entries):
             self._cache.clear()
+            self.live.name_all()
         elif page.entries:
             sessions = {entry.key for entry in page.entries if entry.kind == "session"}
             users = {entry.key for entry in page.entries if entry.kind == "user"}
             self._cache.drop_all_of(sessions=sessions, users=users)
+            self.live.name(sessions=sessions, users=users)
+
+    def _fresh_until(self, moment: float, hurry: object) -> None:
+        """Set the time, unless somebody wanted haste after this read began."""
+        self.fresh_until = moment
+        if self._hurry is not hurry:
+            self.fresh_until = -math.inf
+
+    # --- when it cannot be read ---------------------------------------------------------------------------------
+
+    def _bridge(self, error: StoreUnavailable, began: float) -> None:
+        """Go on with what is known, or raise ``error``."""
+        if self._outage is None:
+            self._outage = _Outage(began, error.reason)
+        if self.position is None or not (self._serve_unchecked or began < self._read_began + self._grace):
+            self._outage.refused = True
+            raise error
+        log.error("revocation feed unreadable, serving on what was known (%s): %s", self.knowledge, error)
+
+    def _bridged_until(self, began: float) -> float:
+        """When to try again; never beyond the grace period."""
+        return min(began + min(_TRY_AGAIN, self._grace / 10), self._read_began + self._grace)
+
+    def _recover(self) -> None:
+        """The feed is readable again: leave one audit event about it, now or after a later read."""
+        now = self._clock.monotonic()
+        outage, self._outage = self._outage, None
+        if outage is not None:
+            seconds = round(now - outage.since)
+            log.warning("revocation feed readable again after %d s", seconds)
+            if self._audit is not None:
+                event = self._audit.feed_interrupted(seconds=seconds, reason=outage.reason, refused=outage.refused)
+                self._unrecorded.append(event)
+                self._record_at = now
+        if self._unrecorded and now >= self._record_at and self._background is not None:
+            self._record_at = now + _RECORD_AGAIN
+            self._background(self._record)
+
+    async def _record(self) -> None:
+        """Write what waits; beside the requests, since a database that can be read may still let writers wait."""
+        while self._unrecorded:
+            event = self._unrecorded[0]
+            try:
+                await self._ledger.transaction(_append(event))
+            except Conflict:
+                log.info("recorded before, and only the answer had been lost: %s", event.id)
+            except AdapterError as error:
+                log.warning("the interruption of the revocation feed is not recorded yet: %s", error)
+                return
+            if event in self._unrecorded:
+                self._unrecorded.remove(event)
+
+
+def _append(event: AuditEvent) -> Callable[[Transaction], Awaitable[None]]:
+    async def append(tx: Transaction) -> None:
+        await tx.append_audit(event)
+
+    return append

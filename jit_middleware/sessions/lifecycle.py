@@ -7,19 +7,23 @@ idle nor the absolute limit has passed. Its id is new at every login.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from jit_middleware.errors import StoreUnavailable
-from jit_middleware.http.cookies import split, values
+from jit_middleware.http.cookies import Splitter, values
 from jit_middleware.http.messages import Admission, PassThrough
 from jit_middleware.keyring import Envelope
 from jit_middleware.model import Session, SessionRecord, SessionView, Status, User, VerifiedIdentity
 from jit_middleware.ports import Clock, Ledger, TokenSource, Users
 from jit_middleware.sessions.cache import CachedSession, SessionCache
 from jit_middleware.sessions.cookie import SessionCookie
-from jit_middleware.sessions.feed import RevocationFeed
+from jit_middleware.sessions.feed import Knowledge, RevocationFeed
+from jit_middleware.sessions.live import Watch
+from jit_middleware.sessions.probe import Beginning, RefreshProbes
+from jit_middleware.sessions.step_up import StepUpRules
 from jit_middleware.settings import SessionSettings
 
 log = logging.getLogger("jit_middleware.sessions")
@@ -48,11 +52,16 @@ class Sessions:
         hints: Envelope,
         clock: Clock,
         tokens: TokenSource,
+        step_up: StepUpRules | None = None,
+        probes: RefreshProbes | None = None,
     ) -> None:
         self._settings = settings
+        #: What paths ask for beyond a session; ``None`` when none does.
+        self.step_up = step_up
+        self._probes = probes
         self.cookie = cookie
         self._name = cookie.name
-        self._own_cookies = own_cookies
+        self._split = Splitter(cookie.name, own_cookies)
         self._cache = cache
         self._feed = feed
         self._ledger = ledger
@@ -64,14 +73,22 @@ class Sessions:
         self._clock = clock
         self._monotonic = clock.monotonic
         self._tokens = tokens
+        #: Judges the connections that outlive the look at their session.
+        self.watch = Watch(
+            feed,
+            clock=clock,
+            is_served=self._is_served,
+            look_again=math.inf if users is None else settings.users_max_staleness,
+        )
 
     # --- the hot path -------------------------------------------------------------------------------------------
 
     def admitter(self, own_path: str) -> Callable[[str, str], PassThrough | None]:
         """The hot path, as ``admit(path, cookie)``: the pass-through for a cookie that this process has verified and
-        that is fresh, or ``None``. No I/O, no coroutine, no lock. Paths below ``own_path`` are never passed on.
+        that is fresh, or ``None``. No I/O, no coroutine, no lock. Paths below ``own_path`` are never passed on, nor
+        those that ask for more than the session shows.
         """
-        cache, feed, monotonic, name, own = self._cache, self._feed, self._monotonic, self._name, self._own_cookies
+        cache, feed, monotonic, split = self._cache, self._feed, self._monotonic, self._split
         get_by_header = cache.get_by_header
 
         def admit(path: str, cookie: str) -> PassThrough | None:
@@ -79,7 +96,7 @@ class Sessions:
                 return None
             known = get_by_header(cookie)
             if known is None:
-                value, rest = split(cookie, name, own)
+                value, rest = split(cookie)
                 entry = None if value is None else cache.get(value)
                 if entry is None:
                     return None
@@ -90,7 +107,7 @@ class Sessions:
             now = monotonic()
             return passed if now < entry.deadline and now < feed.fresh_until else None
 
-        return admit
+        return admit if self.step_up is None else _demanding(admit, self.step_up, self._clock)
 
     # --- with a look at the ledger ------------------------------------------------------------------------------
 
@@ -99,18 +116,35 @@ class Sessions:
 
         Every cookie of our name is tried: a planted one beside the real one must not lock anybody out.
         """
-        only, _ = split(cookie, self._name, self._own_cookies)
+        only, _ = self._split(cookie)
         for value in values(cookie, self._name)[:_MOST_COOKIES] if only is None else (only,):
             session_id = self.cookie.read(value, self._clock.now())
             if session_id is None:
                 continue
-            await self._feed.ensure_fresh()
-            entry = self._cache.get(value)
-            if entry is None or self._monotonic() >= entry.deadline:
+            if self._monotonic() >= self._feed.fresh_until:
+                await self._feed.ensure_fresh()
+            known = self._cache.get(value)
+            if known is not None and self._monotonic() < known.deadline:
+                return known
+            try:
                 entry = await self._load(value, session_id)
+            except StoreUnavailable:
+                if known is None or not self._may_go_on(known):
+                    raise
+                until = self._monotonic() + _TRY_AGAIN
+                entry = CachedSession(known.admission, known.session_id, known.user_id, until, known.auth_time)
+                self._cache.put(value, entry)
             if entry is not None:
                 return entry
         return None
+
+    async def knowledge(self) -> Knowledge:
+        """How good the knowledge of revocations is that requests are served on; reads the feed when it is time."""
+        try:
+            await self._feed.ensure_fresh()
+        except StoreUnavailable as error:
+            log.debug("knowledge of revocations: %s", error)
+        return self._feed.knowledge
 
     def ids_in(self, cookie: str) -> tuple[str, ...]:
         """The session ids of the cookies that we have signed, live or not."""
@@ -120,18 +154,21 @@ class Sessions:
 
     def rest_of(self, cookie: str) -> str:
         """The Cookie header without our own cookies: what the app sees."""
-        return split(cookie, self._name, self._own_cookies)[1]
+        return self._split(cookie)[1]
 
     async def _load(self, value: str, session_id: str) -> CachedSession | None:
         position = self._feed.position
         now, measured = self._clock.now(), self._monotonic()
         view = await self._ledger.find_session(session_id)
-        user = None if view is None else await self._served_user(view, now)
+        user = None
+        if view is not None and now < view.session.last_seen_at + self._settings.idle and self._is_servable(view, now):
+            user = view.account.user if self._users is None else await self._outside_user(self._users, view)
         if view is None or user is None:
             self._cache.drop(value)
             return None
         record = view.session
         step = max(1, self._settings.idle // _TOUCHES_PER_IDLE_LIMIT)
+        lasts: float
         if now - record.last_seen_at >= step:
             lasts = step if await self._touch(session_id, now) else _TRY_AGAIN
         else:
@@ -140,10 +177,17 @@ class Sessions:
         if self._users is not None:
             # The app changes its own users without telling us.
             lasts = min(lasts, self._settings.users_max_staleness)
+        if record.refresh_token is not None and self._probes is not None:
+            welcome = await self._probes.look(record)
+            if welcome <= 0:
+                self._cache.drop(value)
+                return None
+            lasts = min(lasts, welcome)
         # One text where there are two equal ones: thousands of these are kept.
         owner = user.id if user.id == record.user_id else record.user_id
         admission = self._inject(user, public_session(record, owner))
-        entry = CachedSession(admission, record.id, owner, measured + lasts)
+        auth_time = -math.inf if record.auth_time is None else record.auth_time
+        entry = CachedSession(admission, record.id, owner, measured + lasts, auth_time)
         self._cache.put(value, entry)
         if self._feed.position != position:
             # A change was read while we loaded, and may name this session: served this once, looked up again next time.
@@ -159,20 +203,39 @@ class Sessions:
             return False
         return True
 
-    async def _served_user(self, view: SessionView, now: int) -> User | None:
-        record, account = view.session, view.account
-        if record.ended_at is not None or now >= record.expires_at or now >= record.last_seen_at + self._settings.idle:
-            return None
-        if account.status is not Status.ACTIVE or record.connection not in self._connections:
-            return None
-        if self._users is None:
-            return account.user
-        user = await self._users.get(record.user_id)
+    def _may_go_on(self, known: CachedSession) -> bool:
+        """Whether a session whose record should be read again, and cannot, is served for a few seconds more.
+
+        Only while the feed cannot be read either, and never one that was dropped, is over, or was idle for too long.
+        """
+        now = self._monotonic()
+        is_idle = now >= known.deadline + self._settings.idle - self._settings.idle // _TOUCHES_PER_IDLE_LIMIT
+        is_over = self._clock.now() >= known.admission.session.expires_at.timestamp()
+        return self._feed.is_bridging and not (is_idle or is_over)
+
+    async def _is_served(self, session_id: str) -> bool:
+        """Whether a connection that is open on this session may go on; the idle limit is for requests."""
+        view = await self._ledger.find_session(session_id)
+        if view is None or not self._is_servable(view, self._clock.now()):
+            return False
+        user = view.account.user if self._users is None else await self._outside_user(self._users, view)
+        return user is not None
+
+    def _is_servable(self, view: SessionView, now: int) -> bool:
+        """Whether the records say so; the idle limit, which is for requests, apart."""
+        record = view.session
+        if record.ended_at is not None or now >= record.expires_at:
+            return False
+        return view.account.status is Status.ACTIVE and record.connection in self._connections
+
+    async def _outside_user(self, users: Users, view: SessionView) -> User | None:
+        """The user as the app's own store has them, if they are active there."""
+        user = await users.get(view.session.user_id)
         if user is None or user.status is not Status.ACTIVE:
             return None
         if self._users_keep_roles:
             return user
-        held = {grant.role for grant in account.grants}
+        held = {grant.role for grant in view.account.grants}
         return replace(user, roles=tuple(sorted(held.union(user.roles))))
 
     # --- begin and end ------------------------------------------------------------------------------------------
@@ -183,6 +246,7 @@ class Sessions:
         ceiling = now + self._settings.absolute
         if identity.session_ceiling is not None:
             ceiling = min(ceiling, identity.session_ceiling)
+        beginning = Beginning() if self._probes is None else self._probes.begin(identity, now)
         hint = identity.logout_hint
         return SessionRecord(
             id=self._tokens(24),
@@ -192,13 +256,16 @@ class Sessions:
             issuer=identity.issuer,
             subject=identity.subject,
             created_at=now,
-            expires_at=ceiling,
+            expires_at=int(min(ceiling, beginning.ends_by)),
             last_seen_at=now,
             authenticated_at=identity.auth_time or now,
             idp_session=identity.idp_session,
             acr=identity.acr,
             amr=identity.amr,
             logout_hint=None if hint is None else self._hints.seal(hint, now),
+            auth_time=identity.auth_time,
+            refresh_token=beginning.refresh_token,
+            probe_at=beginning.probe_at,
         )
 
     def logout_hint(self, record: SessionRecord) -> str | None:
@@ -211,14 +278,25 @@ class Sessions:
             self._cache.drop(value)
 
 
+def _demanding(
+    admit: Callable[[str, str], PassThrough | None], rules: StepUpRules, clock: Clock
+) -> Callable[[str, str], PassThrough | None]:
+    """The hot path where some paths ask for more: one look-up for the others, a comparison for these."""
+    known = rules.known
+
+    def demand(path: str, cookie: str) -> PassThrough | None:
+        passed = admit(path, cookie)
+        if passed is None or known.get(path, rules) is None:
+            return passed
+        basis = passed.basis
+        is_enough = isinstance(basis, CachedSession) and rules.unmet(path, basis, clock.now()) is None
+        return passed if is_enough else None
+
+    return demand
+
+
 def public_session(record: SessionRecord, owner: str) -> Session:
     """The session as the app sees it."""
-    return Session(
-        id=record.id,
-        user_id=owner,
-        connection=record.connection,
-        authenticated_at=datetime.fromtimestamp(record.authenticated_at, UTC),
-        expires_at=datetime.fromtimestamp(record.expires_at, UTC),
-        acr=record.acr,
-        amr=record.amr,
-    )
+    authenticated_at = datetime.fromtimestamp(record.authenticated_at, UTC)
+    expires_at = datetime.fromtimestamp(record.expires_at, UTC)
+    return Session(record.id, owner, record.connection, authenticated_at, expires_at, record.acr, record.amr)

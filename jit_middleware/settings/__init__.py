@@ -11,6 +11,7 @@ from jit_middleware.settings.policy import FieldPolicy, ProvisioningSettings, Ra
 from jit_middleware.settings.saml import SAMLConnection
 from jit_middleware.settings.sections import InjectSettings, SessionSettings
 from jit_middleware.settings.settings import Settings
+from jit_middleware.settings.step_up import StepUpRule
 from jit_middleware.settings.url import PublicURL
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "SAMLConnection",
     "SessionSettings",
     "Settings",
+    "StepUpRule",
 ]

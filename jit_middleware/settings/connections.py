@@ -10,12 +10,14 @@ from typing import Final, Literal
 from jit_middleware.model import DEFAULT_TENANT
 from jit_middleware.settings.expressions import claims_mentioned
 from jit_middleware.settings.policy import FieldPolicy, ProvisioningSettings
+from jit_middleware.settings.signals import SignalsSettings
 from jit_middleware.settings.url import is_loopback, split_url
-from jit_middleware.settings.values import BadValue, one_of, shown, text, word_list
+from jit_middleware.settings.values import BadValue, one_of, shown, text, whole_seconds, word_list
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
 ResponseMode = Literal["query", "form_post"]
 UserinfoUse = Literal["auto", "always", "never"]
+SessionCeiling = Literal["provider", "id_token"]
 
 DEFAULT_SCOPES: Final = ("openid", "email", "profile")
 DEFAULT_ALGORITHMS: Final = ("RS256", "PS256", "ES256", "EdDSA")
@@ -25,6 +27,7 @@ KNOWN_ALGORITHMS: Final = (
 NO_FIELDS: Final[Mapping[str, str]] = MappingProxyType({})
 NO_POLICIES: Final[Mapping[str, FieldPolicy]] = MappingProxyType({})
 _ISSUER_EXAMPLE: Final = "https://login.example.org"
+_SHORTEST_PROBE: Final = 60
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 
 #: In every ID token that verifies (OIDC Core §2, §3.1.2.1), so never a reason to ask the userinfo endpoint.
@@ -53,8 +56,11 @@ class OIDCConnection:
     """An OpenID provider and how we speak with it.
 
     ``clock_skew`` and ``max_age`` are seconds. ``client_auth`` ``None`` leaves the choice to the provider's metadata;
-    ``response_mode`` ``None`` asks for none. ``needed_claims`` are what the claim mapping wants: when the ID token
-    lacks one of them, ``userinfo`` ``auto`` asks the userinfo endpoint.
+    ``response_mode`` ``None`` asks for none. ``optional_scopes`` are asked for where the provider's metadata lists
+    them. ``needed_claims`` are what the claim mapping wants: when the ID token lacks one of them, ``userinfo`` ``auto``
+    asks the userinfo endpoint. ``session_ceiling`` ``id_token``: the session ends with the ID token at the latest.
+    ``refresh_probe`` is how often (seconds) the provider is asked by a refresh token whether the person is still
+    welcome, ``None`` for never; for ``refresh_probe_grace`` (seconds) it may fail to answer.
     """
 
     name: str
@@ -64,6 +70,7 @@ class OIDCConnection:
     private_key: str | None = field(default=None, repr=False)
     client_auth: ClientAuth | None = None
     scopes: tuple[str, ...] = DEFAULT_SCOPES
+    optional_scopes: tuple[str, ...] = ()
     response_mode: ResponseMode | None = None
     pushed_authorization: bool = False
     algorithms: tuple[str, ...] = DEFAULT_ALGORITHMS
@@ -74,10 +81,14 @@ class OIDCConnection:
     acr_values: tuple[str, ...] = ()
     userinfo: UserinfoUse = "auto"
     needed_claims: tuple[str, ...] = ()
+    session_ceiling: SessionCeiling = "provider"
+    refresh_probe: int | None = None
+    refresh_probe_grace: int = 3600
     clock_skew: int = 60
     verified_domains: tuple[str, ...] = ()
     claims: ClaimMapping = field(default_factory=ClaimMapping)
     provisioning: ProvisioningSettings = field(default_factory=ProvisioningSettings)
+    signals: SignalsSettings = field(default_factory=SignalsSettings)
 
 
 def needed_claims(expressions: Sequence[str]) -> tuple[str, ...]:
@@ -107,6 +118,16 @@ def scopes(value: object) -> tuple[str, ...]:
     if "openid" not in asked:
         raise BadValue("openid is not among the scopes.", "add openid.")
     return asked
+
+
+def refresh_probe(value: object) -> int | None:
+    """A length of time from a minute on, or ``off``."""
+    if isinstance(value, str) and value.strip() == "off":
+        return None
+    length = whole_seconds(value)
+    if length < _SHORTEST_PROBE:
+        raise BadValue(f"{shown(value)} would ask the provider all the time.", "write at least 1m, or off.")
+    return length
 
 
 def algorithms(value: object) -> tuple[str, ...]:

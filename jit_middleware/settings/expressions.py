@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
-from typing import Final, Protocol, cast
+from typing import Final, Protocol, TypeAlias, cast
 
 import jmespath
 from jmespath import functions
@@ -13,9 +13,15 @@ from jmespath.exceptions import JMESPathError
 from jit_middleware.settings.values import BadValue, shown, text
 
 _LONGEST: Final = 1000
+_DEEPEST: Final = 32
+_MOST_PARTS: Final = 256
 _WHOLE: Final = frozenset({"current", "identity"})
 _CHAINS: Final = frozenset({"subexpression", "pipe"})
 _RELATIVE: Final = _CHAINS | {"projection", "value_projection", "filter_projection", "index_expression"}
+
+
+#: A place in the claims, from the top down.
+ClaimPath: TypeAlias = tuple[str, ...]
 
 
 class Expression(Protocol):
@@ -28,7 +34,8 @@ class Expression(Protocol):
 
 
 def expression(value: object) -> str:
-    """The text of a JMESPath expression that compiles and calls only functions that exist."""
+    """The text of a JMESPath expression that compiles, calls only functions that exist, and is not excessive: at most
+    1000 characters, 256 parts, nested at most 32 deep."""
     source = text(value)
     if len(source) > _LONGEST:
         raise BadValue(f"it is longer than {_LONGEST} characters.", "write a shorter JMESPath expression.")
@@ -38,6 +45,9 @@ def expression(value: object) -> str:
         raise BadValue(
             f"{shown(source)} is not a JMESPath expression.", "see https://jmespath.org for its grammar."
         ) from broken
+    if not _is_modest(parsed):
+        problem = f"it has more than {_MOST_PARTS} parts, or they are nested more than {_DEEPEST} deep."
+        raise BadValue(problem, "write a simpler JMESPath expression.")
     for name in _function_names(parsed):
         if name not in _KNOWN_FUNCTIONS:
             raise BadValue(
@@ -54,25 +64,53 @@ def compiled(source: str) -> Expression:
 def claims_mentioned(source: str) -> frozenset[str]:
     """The top-level names the expression may look at: ``preferred_username || address.mail`` looks at
     ``preferred_username`` and ``address``."""
-    return frozenset(_top_level(compiled(source).parsed))
+    return frozenset(path[0] for path in paths_mentioned(source) if path)
+
+
+def paths_mentioned(source: str) -> frozenset[ClaimPath]:
+    """Where the expression may look: ``groups || realm_access.roles`` looks at ``("groups",)`` and ``("realm_access",
+    "roles")``, and everything below. The empty path is all claims together, as for ``keys(@)`` and ``*.name``."""
+    return frozenset(_paths(compiled(source).parsed))
+
+
+def looks_at(source: str, paths: Collection[ClaimPath]) -> bool:
+    """Whether the expression may look at something that lies at one of these paths, above or below it."""
+    return any(path[: len(other)] == other[: len(path)] for path in paths_mentioned(source) for other in paths)
 
 
 _KNOWN_FUNCTIONS: Final = frozenset(cast("Mapping[str, object]", functions.Functions.FUNCTION_TABLE))
 
 
-def _top_level(node: Mapping[str, object]) -> Iterator[str]:
+def _paths(node: Mapping[str, object]) -> Iterator[ClaimPath]:
     kind = node["type"]
     if kind == "field":
-        yield str(node["value"])
+        yield (str(node["value"]),)
+        return
+    if kind in _WHOLE:
+        yield ()
         return
     if kind == "expref":  # evaluated against the elements of a list, not against the claims
         return
     children = _children(node)
     if kind in _RELATIVE:  # what stands to the right looks at what the left found
         whole = sum(1 for _ in takewhile(lambda child: child["type"] in _WHOLE, children)) if kind in _CHAINS else 0
-        children = children[whole : whole + 1]
+        names = tuple(_leading(children[whole:] if kind == "subexpression" else children[whole : whole + 1]))
+        if names:
+            yield names
+            return
+        children = children[whole : whole + 1] or children[:1]
     for child in children:
-        yield from _top_level(child)
+        yield from _paths(child)
+
+
+def _leading(chain: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """The names that a chain begins with, each inside the one before; an index, a filter or a function ends them."""
+    for node in chain:
+        if node["type"] != "field":
+            children = _children(node) if node["type"] in _RELATIVE else ()
+            yield from _leading(children if node["type"] == "subexpression" else children[:1])
+            return
+        yield str(node["value"])
 
 
 def _function_names(node: Mapping[str, object]) -> Iterator[str]:
@@ -80,6 +118,18 @@ def _function_names(node: Mapping[str, object]) -> Iterator[str]:
         yield str(node["value"])
     for child in _children(node):
         yield from _function_names(child)
+
+
+def _is_modest(node: Mapping[str, object]) -> bool:
+    waiting = [(node, 1)]
+    for parts in range(_MOST_PARTS + 1):
+        if not waiting:
+            return True
+        part, depth = waiting.pop()
+        if depth > _DEEPEST or parts == _MOST_PARTS:
+            return False
+        waiting.extend((child, depth + 1) for child in _children(part))
+    return False
 
 
 def _children(node: Mapping[str, object]) -> Sequence[Mapping[str, object]]:

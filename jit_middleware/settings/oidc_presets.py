@@ -22,12 +22,14 @@ from jit_middleware.settings.values import BadValue, one_of, shown, text
 class OIDCPreset:
     """What a connection to one vendor's provider begins with.
 
-    ``scopes`` are asked for beside the usual ones where the provider's metadata lists them. ``missing_groups`` is
-    ``strip`` for a provider that leaves the claim out when a person has no groups, so that its absence says that.
+    ``scopes`` are asked for beside the usual ones where the provider's metadata lists them. ``needed`` are claims that
+    are worth a call of the userinfo endpoint where the ID token lacks them. ``missing_groups`` is ``strip`` for a
+    provider that leaves the claim out when a person has no groups, so that its absence says that.
     """
 
     claims: ClaimMapping
     scopes: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
     userinfo: UserinfoUse = "auto"
     missing_groups: MissingGroups = "keep_unprivileged"
 
@@ -41,8 +43,8 @@ PRESETS: Final[Mapping[str, OIDCPreset]] = MappingProxyType(
             userinfo="never",
             missing_groups="strip",
         ),
-        # Profile and groups come from userinfo: beside an access token the ID token has the base claims only.
-        "okta": OIDCPreset(ClaimMapping(), scopes=("groups",)),
+        # Beside an access token the ID token says neither groups nor whether the address, which it has, is verified.
+        "okta": OIDCPreset(ClaimMapping(), scopes=("groups",), needed=("email_verified", "groups")),
         "google": OIDCPreset(ClaimMapping(username="email || sub")),
         # Not nickname, which is the local part of the address and so the name of several people.
         "auth0": OIDCPreset(ClaimMapping(username="email || sub")),
@@ -50,10 +52,13 @@ PRESETS: Final[Mapping[str, OIDCPreset]] = MappingProxyType(
         "keycloak": OIDCPreset(ClaimMapping()),
         "dex": OIDCPreset(ClaimMapping(), scopes=("groups",), missing_groups="strip"),
         # groups_direct in the ID token is only a part of groups, which userinfo has.
-        "gitlab": OIDCPreset(ClaimMapping(username="preferred_username || nickname || sub")),
+        "gitlab": OIDCPreset(ClaimMapping(username="preferred_username || nickname || sub"), needed=("groups",)),
         "authentik": OIDCPreset(ClaimMapping()),
     }
 )
+
+#: What a connection without a preset begins with.
+NO_PRESET: Final = OIDCPreset(ClaimMapping())
 
 
 def preset(value: object) -> str:

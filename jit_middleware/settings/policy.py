@@ -40,7 +40,7 @@ class FieldPolicy:
     says what becomes of a field of the provider's whose claim is gone.
     """
 
-    default: str | None = None
+    default: str | tuple[str, ...] | None = None
     required: bool = False
     normalise: tuple[Normaliser, ...] = ()
     authority: Authority = "idp"

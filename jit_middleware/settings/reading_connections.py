@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, TypeAlias
 
 from jit_middleware.settings import table as t
+from jit_middleware.settings.claims import field_policy
 from jit_middleware.settings.connections import ClaimMapping, ClientAuth, OIDCConnection, needed_claims
+from jit_middleware.settings.oidc_presets import NO_PRESET, OIDCPreset
+from jit_middleware.settings.oidc_presets import PRESETS as OIDC_PRESETS
 from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
+from jit_middleware.settings.reading_claims import read_claims
 from jit_middleware.settings.reading_policy import judge_role_expression, policy_of
 from jit_middleware.settings.reading_saml import saml_connection
+from jit_middleware.settings.reading_signals import read_signals
 from jit_middleware.settings.saml import SAMLConnection
-from jit_middleware.settings.saml_presets import COMMON_NAMES, PRESETS
+from jit_middleware.settings.saml_presets import COMMON_NAMES, MISSING_GROUPS, PRESETS
 from jit_middleware.settings.saml_table import IDP_METADATA, PRESET
-from jit_middleware.settings.setting import Path, Setting
+from jit_middleware.settings.setting import Path
 from jit_middleware.settings.table import OIDC, SAML
 from jit_middleware.settings.values import shown
 
-T = TypeVar("T")
 Connection: TypeAlias = OIDCConnection | SAMLConnection
 
 _MOST_SKEW: Final = 300
@@ -54,11 +58,13 @@ def _connection(reading: Reading, name: str, provisioning: ProvisioningSettings)
             reading.name(t.CLOCK_SKEW, under=under), problem, f"write at most {_MOST_SKEW}s, and set the clocks right."
         )
     label = reading.take(t.LABEL, under=under) or _default_label(name)
-    provisioning = policy_of(reading, under, provisioning)
     if not saml:
-        return _oidc_connection(reading, name, provisioning, label=label, clock_skew=clock_skew)
+        start = OIDC_PRESETS.get(reading.take(t.PRESET, under=under) or "", NO_PRESET)
+        provisioning = policy_of(reading, under, provisioning, start.missing_groups)
+        return _oidc_connection(reading, name, provisioning, start, label=label, clock_skew=clock_skew)
     preset = reading.take(PRESET, under=under)
-    claims = _claims(reading, under, COMMON_NAMES if preset is None else PRESETS[preset])
+    provisioning = policy_of(reading, under, provisioning, None if preset is None else MISSING_GROUPS)
+    claims = read_claims(reading, under, COMMON_NAMES if preset is None else PRESETS[preset])
     _judge_claims(reading, under, claims, provisioning)
     return saml_connection(reading, name, claims=claims, provisioning=provisioning, label=label, clock_skew=clock_skew)
 
@@ -79,21 +85,27 @@ def _default_label(name: str) -> str:
 
 
 def _oidc_connection(
-    reading: Reading, name: str, provisioning: ProvisioningSettings, *, label: str, clock_skew: int
+    reading: Reading, name: str, provisioning: ProvisioningSettings, start: OIDCPreset, *, label: str, clock_skew: int
 ) -> OIDCConnection | None:
     under = ("connections", name)
     issuer, client_id = reading.take(t.ISSUER, under=under), reading.take(t.CLIENT_ID, under=under)
     client_secret, private_key = reading.take(t.CLIENT_SECRET, under=under), reading.take(t.PRIVATE_KEY, under=under)
     client_auth = reading.take(t.CLIENT_AUTH, under=under)
-    mapping = _claims(reading, under)
+    mapping = read_claims(reading, under, start.claims)
     _judge_claims(reading, under, mapping, provisioning)
     scopes = reading.take(t.SCOPES, under=under)
+    optional_scopes = () if reading.has(t.SCOPES, under=under) else start.scopes
     response_mode = reading.take(t.RESPONSE_MODE, under=under)
     pushed_authorization = reading.take(t.PUSHED_AUTHORIZATION, under=under)
     algorithms = reading.take(t.ALGORITHMS, under=under)
     tenant, prompt = reading.take(t.TENANT, under=under), reading.take(t.PROMPT, under=under)
     max_age, acr_values = reading.take(t.MAX_AGE, under=under), reading.take(t.ACR_VALUES, under=under)
-    userinfo, domains = reading.take(t.USERINFO, under=under), reading.take(t.VERIFIED_DOMAINS, under=under)
+    userinfo = reading.take(t.USERINFO, under=under) if reading.has(t.USERINFO, under=under) else start.userinfo
+    session_ceiling = reading.take(t.SESSION_CEILING, under=under)
+    refresh_probe = reading.take(t.REFRESH_PROBE, under=under)
+    refresh_probe_grace = reading.take(t.REFRESH_PROBE_GRACE, under=under)
+    domains = reading.take(t.VERIFIED_DOMAINS, under=under)
+    signals = read_signals(reading, under, own_issuer=issuer)
 
     _judge_credentials(reading, under, client_auth)
     if issuer is None or client_id is None:
@@ -106,6 +118,7 @@ def _oidc_connection(
         private_key=private_key,
         client_auth=client_auth,
         scopes=scopes,
+        optional_scopes=optional_scopes,
         response_mode=response_mode,
         pushed_authorization=pushed_authorization,
         algorithms=algorithms,
@@ -115,24 +128,15 @@ def _oidc_connection(
         max_age=max_age,
         acr_values=acr_values,
         userinfo=userinfo,
-        needed_claims=needed_claims(_wanted(reading, under, mapping, provisioning)),
+        needed_claims=needed_claims((*_wanted(reading, under, mapping, provisioning), *start.needed)),
+        session_ceiling=session_ceiling,
+        refresh_probe=refresh_probe,
+        refresh_probe_grace=refresh_probe_grace,
         clock_skew=clock_skew,
         verified_domains=domains,
         claims=mapping,
         provisioning=provisioning,
-    )
-
-
-def _claims(reading: Reading, under: Path, otherwise: ClaimMapping | None = None) -> ClaimMapping:
-    """The mapping of a connection: its own expressions, else the shared ones, else those of ``otherwise``."""
-    start = otherwise or ClaimMapping()
-    return ClaimMapping(
-        username=_own_or_shared(reading, t.CLAIMS_USERNAME, under, start.username),
-        email=_own_or_shared(reading, t.CLAIMS_EMAIL, under, start.email),
-        display_name=_own_or_shared(reading, t.CLAIMS_DISPLAY_NAME, under, start.display_name),
-        groups=_own_or_shared(reading, t.CLAIMS_GROUPS, under, start.groups),
-        roles=_own_or_shared(reading, t.CLAIMS_ROLES, under, start.roles),
-        fields=_own_or_shared(reading, t.CLAIMS_FIELDS, under, start.fields),
+        signals=signals,
     )
 
 
@@ -142,19 +146,12 @@ def _judge_claims(reading: Reading, under: Path, mapping: ClaimMapping, provisio
         judge_role_expression(reading, reading.name(t.CLAIMS_ROLES, under=place), provisioning)
 
 
-def _own_or_shared(reading: Reading, setting: Setting[T], under: Path, otherwise: T) -> T:
-    for place in (under, ()):
-        if reading.has(setting, under=place):
-            return reading.take(setting, under=place)
-    return otherwise
-
-
 def _wanted(
     reading: Reading, under: Path, mapping: ClaimMapping, provisioning: ProvisioningSettings
 ) -> tuple[str, ...]:
     """The expressions worth a call of the userinfo endpoint: what a user cannot do without, and what was asked for.
 
-    The display name is worth none. Groups are when the operator maps them or a gate needs them.
+    The display name is worth none unless it is required. Groups are when the operator maps them or a gate needs them.
     """
     wanted = [
         mapping.username,
@@ -170,6 +167,8 @@ def _wanted(
         or any(reading.has(t.CLAIMS_GROUPS, under=place) for place in ((), under))
     ):
         wanted.append(mapping.groups)
+    if field_policy(mapping, "display_name").required:
+        wanted.append(mapping.display_name)
     if provisioning.link_policy != "never":
         wanted.append("email_verified")
     return tuple(source for source in wanted if source)

@@ -7,6 +7,7 @@ from jit_middleware.settings import table as t
 from jit_middleware.settings.connections import ClaimMapping
 from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
+from jit_middleware.settings.reading_signals import read_signals
 from jit_middleware.settings.saml import NameIDFormat, SAMLConnection, Subject
 from jit_middleware.settings.setting import Path
 
@@ -41,6 +42,7 @@ def saml_connection(
     allow_idp_initiated = reading.take(st.ALLOW_IDP_INITIATED, under=under)
     preset = reading.take(st.PRESET, under=under)
     tenant, domains = reading.take(t.TENANT, under=under), reading.take(t.VERIFIED_DOMAINS, under=under)
+    signals = read_signals(reading, under, own_issuer=None)
 
     _judge_keys(reading, under)
     _judge_name_id(reading, under, subject, name_id_format)
@@ -71,6 +73,7 @@ def saml_connection(
         verified_domains=domains,
         claims=claims,
         provisioning=provisioning,
+        signals=signals,
     )
 
 

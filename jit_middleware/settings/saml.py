@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from jit_middleware.model import DEFAULT_TENANT
 from jit_middleware.settings.connections import ClaimMapping
 from jit_middleware.settings.policy import ProvisioningSettings
+from jit_middleware.settings.signals import SignalsSettings
 from jit_middleware.settings.url import is_loopback, split_url
 from jit_middleware.settings.values import BadValue, positive_seconds, secret_text, shown, text
 
@@ -70,6 +71,7 @@ class SAMLConnection:
     verified_domains: tuple[str, ...] = ()
     claims: ClaimMapping = field(default_factory=ClaimMapping)
     provisioning: ProvisioningSettings = field(default_factory=ProvisioningSettings)
+    signals: SignalsSettings = field(default_factory=SignalsSettings)
 
     @property
     def metadata_url(self) -> str | None:

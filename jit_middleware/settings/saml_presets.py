@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from jit_middleware.settings.connections import ClaimMapping
+from jit_middleware.settings.policy import MissingGroups
 
 _WS: Final = "http://schemas.xmlsoap.org/ws/2005/05/identity/claims"
 _MS: Final = "http://schemas.microsoft.com/identity/claims"
@@ -33,8 +34,10 @@ def first(*names: str) -> str:
 
 
 def every(*names: str) -> str:
-    """JMESPath to all values of the first of these attributes that is there."""
-    return " || ".join(f'attributes."{name}"' for name in names)
+    """JMESPath to all values of the first of these attributes that is there; one without values is there too, and says
+    that there are none (SAML Core §2.7.3.1)."""
+    named = ", ".join(f'attributes."{name}"' for name in names)
+    return f"not_null({named})"
 
 
 #: What a connection without a preset begins with.
@@ -47,6 +50,10 @@ COMMON_NAMES: Final = ClaimMapping(
         "groups", "Group", f"{_MS_WS}/groups", "http://schemas.xmlsoap.org/claims/Group", _MEMBER, "isMemberOf"
     ),
 )
+
+#: What a missing list of groups means with any of these: they leave an attribute without values out. That there are
+#: too many groups to tell is another thing, and told from it.
+MISSING_GROUPS: Final[MissingGroups] = "strip"
 
 PRESETS: Final[Mapping[str, ClaimMapping]] = MappingProxyType(
     {
@@ -84,7 +91,7 @@ PRESETS: Final[Mapping[str, ClaimMapping]] = MappingProxyType(
                 '[attributes.firstName[0] || attributes."urn:oid:2.5.4.42"[0],'
                 ' attributes.lastName[0] || attributes."urn:oid:2.5.4.4"[0]])'
             ),
-            groups=every("groups", "member", "Role"),
+            groups=every("groups", "member"),
         ),
         "shibboleth": ClaimMapping(
             username=f"{first(_PRINCIPAL, 'eduPersonPrincipalName', _UID, 'uid')} || name_id",

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
-from jit_middleware.settings.expressions import expression
-from jit_middleware.settings.values import BadValue, comma_list, one_of, shown, table
+from jit_middleware.settings.values import BadValue, comma_list, one_of, shown
 
 PRESETS: Final = (
     "remote_user", "generic-headers", "forwarded-headers", "django", "flask", "starlette", "datasette", "trac",
@@ -17,7 +14,7 @@ PRESETS: Final = (
 _SOURCES: Final = ("id", "username", "email", "display_name", "roles", "tenant")
 _HEADER: Final = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _COOKIE: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_FIELD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+FIELD_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _NOT_OURS: Final = frozenset(
     (
         "connection", "content-length", "content-type", "cookie", "host", "keep-alive", "proxy-authorization",
@@ -69,7 +66,7 @@ def inject(value: object) -> InjectSettings:
                 "use letters, digits and hyphens, and none of the headers that HTTP itself needs.",
             )
         attribute = source.removeprefix("attributes.")
-        if source not in _SOURCES and not (source != attribute and _FIELD.fullmatch(attribute)):
+        if source not in _SOURCES and not (source != attribute and FIELD_NAME.fullmatch(attribute)):
             raise BadValue(
                 f"{shown(source)} is no field of a user.", f"write {one_of((*_SOURCES, 'attributes.NAME'))}."
             )
@@ -84,16 +81,3 @@ def cookie_names(value: object) -> tuple[str, ...]:
         if not _COOKIE.fullmatch(name):
             raise BadValue(f"{shown(name)} cannot be the name of a cookie.", "write the names only, comma separated.")
     return names
-
-
-def claim_fields(value: object) -> Mapping[str, str]:
-    """Further fields by name, each with the JMESPath expression it comes from."""
-    found: dict[str, str] = {}
-    for name, source in table(value).items():
-        if not _FIELD.fullmatch(name):
-            raise BadValue(f"{shown(name)} cannot be a field name.", "use letters, digits and _.- only.")
-        try:
-            found[name] = expression(source)
-        except BadValue as bad:
-            raise BadValue(f"for {name}, {bad.problem}", bad.fix) from bad
-    return MappingProxyType(found)

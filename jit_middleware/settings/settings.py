@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from jit_middleware.errors import ConfigurationError
-from jit_middleware.http.paths import PathPolicy
+from jit_middleware.http.paths import Access, PathPolicy
 from jit_middleware.http.proxies import TrustedProxies
 from jit_middleware.settings import saml_table
 from jit_middleware.settings import table as t
@@ -16,9 +16,11 @@ from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
 from jit_middleware.settings.reading_connections import Connection, read_connections
 from jit_middleware.settings.reading_policy import read_policy
+from jit_middleware.settings.reading_step_up import read_step_up
 from jit_middleware.settings.saml import SAMLConnection, fetched_in_the_clear
 from jit_middleware.settings.sections import InjectSettings, SessionSettings
 from jit_middleware.settings.sources import gather
+from jit_middleware.settings.step_up import StepUpRule
 from jit_middleware.settings.table import variable
 from jit_middleware.settings.url import PublicURL
 
@@ -47,11 +49,13 @@ class Settings:
     secret_keys: tuple[bytes, ...] = field(repr=False)
     connections: tuple[Connection, ...]
     database_url: str = field(default="sqlite:///jit.db", repr=False)
+    redis_url: str | None = field(default=None, repr=False)
     user_store: str = "default"
     paths: PathPolicy = field(default_factory=PathPolicy)
     endpoint_prefix: str = "/_jit"
     provisioning: ProvisioningSettings = field(default_factory=ProvisioningSettings)
     session: SessionSettings = field(default_factory=SessionSettings)
+    step_up: tuple[StepUpRule, ...] = ()
     revocation_max_staleness: float = 1.0
     revocation_grace: float = 30.0
     inject: InjectSettings = field(default_factory=InjectSettings)
@@ -73,8 +77,12 @@ class Settings:
     @property
     def database_label(self) -> str:
         """The database URL without user, password and query: what may be shown."""
-        scheme, _, rest = self.database_url.partition("://")
-        return f"{scheme}://{rest.rpartition(_CREDENTIALS_END)[2].partition('?')[0]}"
+        return _label(self.database_url)
+
+    @property
+    def redis_label(self) -> str | None:
+        """The Redis URL without user, password and query: what may be shown."""
+        return None if self.redis_url is None else _label(self.redis_url)
 
     def warnings(self) -> tuple[str, ...]:
         """What to log at start: a sentence for each weakening in force and each setting that has no effect."""
@@ -89,7 +97,18 @@ class Settings:
             for each in self.connections
             if each.provisioning.link_policy != "never" and not each.verified_domains
         ]
+        said += [
+            f"The path {pattern} of JIT_STEP_UP needs no login: who is not signed in reaches it without a step-up."
+            for rule in self.step_up
+            for pattern in rule.paths
+            if self.paths.classify(pattern.removesuffix("*")) in (Access.PUBLIC, Access.OPTIONAL)
+        ]
         return tuple(said)
+
+
+def _label(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition(_CREDENTIALS_END)[2].partition('?')[0]}"
 
 
 def _read(reading: Reading) -> Settings:
@@ -105,8 +124,9 @@ def _read(reading: Reading) -> Settings:
     )
     paths = PathPolicy(public=take(t.PUBLIC_PATHS), optional=take(t.OPTIONAL_PATHS), api=take(t.API_PATHS))
     prefix = take(t.ENDPOINT_PREFIX)
+    step_up = read_step_up(reading, prefix)
     insecure = tuple(variable(setting) for setting in t.WEAKENINGS if take(setting))
-    database_url, user_store = take(t.DATABASE_URL), take(t.USER_STORE)
+    database_url, redis_url, user_store = take(t.DATABASE_URL), take(t.REDIS_URL), take(t.USER_STORE)
     staleness, grace = take(t.REVOCATION_MAX_STALENESS), take(t.REVOCATION_GRACE)
     inject = replace(take(t.INJECT), app_cookies=take(t.APP_COOKIES))
     trusted_proxies, private_hosts = take(t.TRUSTED_PROXIES), take(t.PRIVATE_HOSTS)
@@ -122,11 +142,13 @@ def _read(reading: Reading) -> Settings:
         secret_keys=secret_keys,
         connections=connections,
         database_url=database_url,
+        redis_url=redis_url,
         user_store=user_store,
         paths=paths,
         endpoint_prefix=prefix,
         provisioning=provisioning,
         session=session,
+        step_up=step_up,
         revocation_max_staleness=staleness,
         revocation_grace=grace,
         inject=inject,

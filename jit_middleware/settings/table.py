@@ -12,11 +12,13 @@ from typing import Final
 from jit_middleware.http.paths import validate_pattern
 from jit_middleware.http.proxies import TrustedProxies
 from jit_middleware.model import DEFAULT_TENANT
+from jit_middleware.settings import claims as cl
 from jit_middleware.settings import connections as c
-from jit_middleware.settings import policy_table, saml_table
+from jit_middleware.settings import oidc_presets as op
+from jit_middleware.settings import policy_table, saml_table, signals_table
 from jit_middleware.settings import sections as s
+from jit_middleware.settings import step_up as su
 from jit_middleware.settings import values as v
-from jit_middleware.settings.expressions import expression
 from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.url import PublicURL
 from jit_middleware.settings.values import BadValue
@@ -117,8 +119,13 @@ CLIENT_AUTH: Final = Setting[c.ClientAuth | None](
     "How we authenticate at the token endpoint: `client_secret_basic`, `client_secret_post` or `private_key_jwt`.",
     shown="from metadata",
 )  # fmt: skip
+PRESET: Final = Setting[str | None](
+    ("preset",), op.preset, None,
+    "Whose claims, scopes and habits the connection starts from: " + ", ".join(f"`{name}`" for name in op.PRESETS)
+    + ".", shown="standard claims",
+)  # fmt: skip
 SCOPES: Final = Setting[tuple[str, ...]](
-    ("scopes",), c.scopes, c.DEFAULT_SCOPES, "Scopes to ask for.", shown="openid email profile"
+    ("scopes",), c.scopes, c.DEFAULT_SCOPES, "Scopes to ask for.", shown="openid email profile, and the preset's"
 )
 RESPONSE_MODE: Final = Setting[c.ResponseMode | None](
     ("response_mode",),
@@ -151,6 +158,20 @@ ACR_VALUES: Final = Setting[tuple[str, ...]](
 USERINFO: Final = Setting[c.UserinfoUse](
     ("userinfo",), v.choice("auto", "always", "never"), "auto",
     "When the userinfo endpoint is asked: `auto` (the ID token lacks a claim the mapping wants), `always`, `never`.",
+    shown="as the preset, else auto",
+)  # fmt: skip
+SESSION_CEILING: Final = Setting[c.SessionCeiling](
+    ("session_ceiling",), v.choice("provider", "id_token"), "provider",
+    "What the provider says that ends our session: its `session_expiry` alone (`provider`), or the `exp` of the ID "
+    "token as well (`id_token`).",
+)  # fmt: skip
+REFRESH_PROBE: Final = Setting[int | None](
+    ("refresh_probe",), c.refresh_probe, None,
+    "How often the provider is asked, by a refresh token, whether the person is still welcome, as `15m`.", shown="off",
+)  # fmt: skip
+REFRESH_PROBE_GRACE: Final = Setting[int](
+    ("refresh_probe_grace",), v.whole_seconds, 3600,
+    "How long a session goes on while the provider does not answer that question.", shown="1h",
 )  # fmt: skip
 CLOCK_SKEW: Final = Setting[int](
     ("clock_skew",), v.whole_seconds, 60, "How far the provider's clock may be off, at most `5m`.", shown="60s"
@@ -162,25 +183,47 @@ VERIFIED_DOMAINS: Final = Setting[tuple[str, ...]](
 # --- claims --------------------------------------------------------------------------------------
 
 _CLAIMS = c.ClaimMapping()
-CLAIMS_USERNAME: Final = Setting[str](("claims", "username"), expression, _CLAIMS.username, "JMESPath to the username.")
-CLAIMS_EMAIL: Final = Setting[str](("claims", "email"), expression, _CLAIMS.email, "JMESPath to the e-mail address.")
-CLAIMS_DISPLAY_NAME: Final = Setting[str](
-    ("claims", "display_name"), expression, _CLAIMS.display_name, "JMESPath to the name that people read."
-)
-CLAIMS_GROUPS: Final = Setting[str](("claims", "groups"), expression, _CLAIMS.groups, "JMESPath to the list of groups.")
-CLAIMS_ROLES: Final = Setting[str](
-    ("claims", "roles"), expression, _CLAIMS.roles,
-    "JMESPath to names of roles that the provider gives; only those in `JIT_ROLE_CATALOGUE` are taken.", shown="none",
+CLAIMS_USERNAME: Final = Setting(
+    ("claims", "username"), cl.claim("username"), cl.ClaimSource(),
+    "JMESPath to the username, or a table as `{from, required, normalise, authority}`.",
+    shown=f"`{_CLAIMS.username}`",
 )  # fmt: skip
-CLAIMS_FIELDS: Final = Setting[Mapping[str, str]](
-    ("claims", "fields"), s.claim_fields, c.NO_FIELDS,
-    'Further fields as a table or JSON: `{"department": "org.department"}`; the app finds them in `attributes`.',
+CLAIMS_EMAIL: Final = Setting(
+    ("claims", "email"), cl.claim("email"), cl.ClaimSource(),
+    "JMESPath to the e-mail address, or a table as `{from, required, normalise, authority, on_missing}`.",
+    shown=f"`{_CLAIMS.email}`",
 )  # fmt: skip
+CLAIMS_DISPLAY_NAME: Final = Setting(
+    ("claims", "display_name"), cl.claim("display_name"), cl.ClaimSource(),
+    "JMESPath to the name that people read, or a table as `{from, default, authority, …}`.",
+    shown=f"`{_CLAIMS.display_name}`",
+)  # fmt: skip
+CLAIMS_GROUPS: Final = Setting(
+    ("claims", "groups"), cl.claim("groups"), cl.ClaimSource(),
+    "JMESPath to the list of groups, or a table as `{from, default, required, normalise}`.",
+    shown=f"`{_CLAIMS.groups}`",
+)  # fmt: skip
+CLAIMS_ROLES: Final = Setting(
+    ("claims", "roles"), cl.claim("roles"), cl.ClaimSource(),
+    "JMESPath to names of roles that the provider gives, or a table; only those in `JIT_ROLE_CATALOGUE` are taken.",
+    shown="none",
+)  # fmt: skip
+CLAIMS_FIELDS: Final = Setting[Mapping[str, cl.ClaimSource]](
+    ("claims", "fields"), cl.claim_fields, MappingProxyType({}),
+    'Further fields as a table or JSON: `{"department": "org.department"}`, or a table for each; the app finds them '
+    "in `attributes`.",
+)  # fmt: skip
+
 # --- stores, sessions, network ------------------------------------------------------------------------------------
 
 DATABASE_URL: Final = Setting[str](
     ("database_url",), v.database_url, "sqlite:///jit.db",
     "Database for our own records and the default user table: any SQLAlchemy URL, sync or async driver.", secret=True,
+)  # fmt: skip
+REDIS_URL: Final = Setting[str | None](
+    ("redis_url",), v.redis_url, None,
+    "Redis or Valkey through which workers tell each other of revocations at once, as `rediss://user:password@host`.",
+    secret=True, shown="none",
 )  # fmt: skip
 USER_STORE: Final = Setting[str](
     ("user_store",),
@@ -194,6 +237,12 @@ SESSION_IDLE: Final = Setting[int](
 SESSION_ABSOLUTE: Final = Setting[int](
     ("session_absolute",), v.positive_seconds, 43_200, "Every session ends after this time.", shown="12h"
 )
+STEP_UP: Final = Setting[tuple[su.StepUpRule, ...]](
+    ("step_up",), su.step_up_rules, (),
+    'Paths that ask for more than a session, `[[step_up]]` or JSON: '
+    '`[{"paths": ["/admin/*"], "acr": ["phr"], "max_age": "15m"}]`.',
+    shown="none",
+)  # fmt: skip
 USERS_MAX_STALENESS: Final = Setting[int](
     ("users_max_staleness",), v.positive_seconds, 60,
     "How old the knowledge of a user may be that a store of the app keeps (`JIT_USER_STORE`).", shown="60s",
@@ -226,6 +275,11 @@ INSECURE_CROSS_SITE_WRITES: Final = Setting[bool](
     ("insecure_cross_site_writes",), v.switch, False, "Let other sites' pages send state-changing requests to the app."
 )
 
+INSECURE_SERVE_WITHOUT_REVOCATION: Final = Setting[bool](
+    ("insecure_serve_without_revocation",), v.switch, False,
+    "Serve known sessions for as long as the database is away: who is signed out meanwhile stays in.",
+)  # fmt: skip
+
 SECTIONS: Final[Mapping[str, tuple[Setting[object], ...]]] = MappingProxyType(
     {
         "The app": (
@@ -235,27 +289,29 @@ SECTIONS: Final[Mapping[str, tuple[Setting[object], ...]]] = MappingProxyType(
         "Claims": (CLAIMS_USERNAME, CLAIMS_EMAIL, CLAIMS_DISPLAY_NAME, CLAIMS_GROUPS, CLAIMS_ROLES, CLAIMS_FIELDS),
         "Provisioning": policy_table.SETTINGS,
         "Stores and sessions": (
-            DATABASE_URL, USER_STORE, USERS_MAX_STALENESS, SESSION_IDLE, SESSION_ABSOLUTE, REVOCATION_MAX_STALENESS,
-            REVOCATION_GRACE,
+            DATABASE_URL, REDIS_URL, USER_STORE, USERS_MAX_STALENESS, SESSION_IDLE, SESSION_ABSOLUTE,
+            REVOCATION_MAX_STALENESS, REVOCATION_GRACE, STEP_UP,
         ),
         "Network": (TRUSTED_PROXIES, PRIVATE_HOSTS),
-        "Weakenings": (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES),
+        "Weakenings": (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES, INSECURE_SERVE_WITHOUT_REVOCATION),
     }
 )  # fmt: skip
 CLAIMS: Final = SECTIONS["Claims"]
 #: What any connection has, whatever its protocol.
 COMMON: Final[tuple[Setting[object], ...]] = (
     LABEL, TENANT, CLOCK_SKEW, VERIFIED_DOMAINS, policy_table.ALLOW_PRIVILEGED_ROLES, policy_table.MISSING_GROUPS,
+    *signals_table.SETTINGS,
 )  # fmt: skip
 OIDC_CONNECTION: Final[tuple[Setting[object], ...]] = (
-    ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, SCOPES, RESPONSE_MODE,
+    ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, PRESET, SCOPES, RESPONSE_MODE,
     PUSHED_AUTHORIZATION, ALGORITHMS, LABEL, TENANT,
-    PROMPT, MAX_AGE, ACR_VALUES, USERINFO, CLOCK_SKEW, VERIFIED_DOMAINS, policy_table.ALLOW_PRIVILEGED_ROLES,
-    policy_table.MISSING_GROUPS,
+    PROMPT, MAX_AGE, ACR_VALUES, USERINFO, SESSION_CEILING, REFRESH_PROBE, REFRESH_PROBE_GRACE,
+    CLOCK_SKEW, VERIFIED_DOMAINS, policy_table.ALLOW_PRIVILEGED_ROLES,
+    policy_table.MISSING_GROUPS, *signals_table.SETTINGS,
 )  # fmt: skip
 SAML_CONNECTION: Final[tuple[Setting[object], ...]] = (*saml_table.SETTINGS, *COMMON)
 CONNECTION: Final = (*OIDC_CONNECTION, *saml_table.SETTINGS)
-WEAKENINGS: Final = (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES)
+WEAKENINGS: Final = (INSECURE_HTTP, INSECURE_CROSS_SITE_WRITES, INSECURE_SERVE_WITHOUT_REVOCATION)
 
 #: The variable that names the TOML file; the one setting a file cannot hold.
 CONFIG: Final = "JIT_CONFIG"

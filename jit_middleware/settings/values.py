@@ -155,6 +155,16 @@ def database_url(value: object) -> str:
     return url
 
 
+def redis_url(value: object) -> str:
+    """A URL of Redis or Valkey. Not quoted in faults: it may hold a password."""
+    url = text(value)
+    if not re.match(r"(rediss?://[^/?#]|unix:///)", url):
+        raise BadValue(
+            "it is not a Redis URL.", "write it as redis://host:6379/0, rediss://user:password@host or unix:///path."
+        )
+    return url
+
+
 def store_name(value: object) -> str:
     """``default``, another store's name, or ``package.module:factory``."""
     name = text(value)

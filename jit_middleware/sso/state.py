@@ -16,6 +16,7 @@ from typing import cast
 
 from jit_middleware.http.cookies import CookieSpec, names, values
 from jit_middleware.keyring import Envelope
+from jit_middleware.model import LinkProof, OnceKey, StepUp
 from jit_middleware.ports import Clock, TokenSource
 from jit_middleware.sso.strategy import LoginState, Strategy
 
@@ -48,6 +49,8 @@ class LoginStates:
         someone_else: bool = False,
         hops: int = 0,
         replaces: tuple[str, ...] = (),
+        proof: LinkProof | None = None,
+        step_up: StepUp | None = None,
     ) -> LoginState:
         """A fresh login in flight. The count of restarts rides in ``state``, for a browser that loses its cookie."""
         return LoginState(
@@ -60,6 +63,8 @@ class LoginStates:
             someone_else=someone_else,
             hops=hops,
             replaces=replaces,
+            proof=proof,
+            step_up=step_up,
         )
 
     def keep(self, login: LoginState, strategy: Strategy, cookie: str) -> list[tuple[str, str]]:
@@ -156,9 +161,26 @@ def _read(text: str) -> LoginState | None:
     fields: dict[str, object] = json.loads(text)
     fields["replaces"] = tuple(cast("list[str]", fields.get("replaces", [])))
     try:
+        fields["proof"] = _read_proof(fields.get("proof"))
+        fields["step_up"] = _read_step_up(fields.get("step_up"))
         return cast("Callable[..., LoginState]", LoginState)(**fields)
-    except TypeError:
+    except (TypeError, KeyError):
         return None
+
+
+def _read_proof(value: object) -> LinkProof | None:
+    if value is None:
+        return None
+    fields = cast("dict[str, object]", value)
+    once = cast("Callable[..., OnceKey]", OnceKey)(**cast("dict[str, object]", fields["once"]))
+    return cast("Callable[..., LinkProof]", LinkProof)(**{**fields, "once": once})
+
+
+def _read_step_up(value: object) -> StepUp | None:
+    if value is None:
+        return None
+    fields = cast("dict[str, object]", value)
+    return cast("Callable[..., StepUp]", StepUp)(**{**fields, "acr": tuple(cast("list[str]", fields["acr"]))})
 
 
 def is_state(text: str) -> bool:

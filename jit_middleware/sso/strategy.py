@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from jit_middleware.model import OnceKey, SessionRecord, VerifiedIdentity
+from jit_middleware.model import LinkProof, OnceKey, SessionRecord, StepUp, VerifiedIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ class LoginState:
     fresh secrets of this login; ``target`` is the checked path to land on;
     ``someone_else`` asks the provider to let another person sign in than the one it knows; ``hops`` is how many logins
     the browser had just completed and ``replaces`` the sessions it had, which a cross-site answer does not bring along.
+    ``proof`` shows that the person in front of this browser holds a certain account. ``step_up`` is what the login is
+    to show, in place of what the connection asks for otherwise; the strategy asks for it, the caller judges the answer.
     """
 
     connection: str
@@ -33,6 +35,8 @@ class LoginState:
     someone_else: bool = False
     hops: int = 0
     replaces: tuple[str, ...] = ()
+    proof: LinkProof | None = None
+    step_up: StepUp | None = None
 
 
 @dataclass(frozen=True, slots=True)

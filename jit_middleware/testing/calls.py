@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Sequence
-from typing import TypeGuard, TypeVar
+from typing import TypeGuard, TypeVar, cast
 
 from jit_middleware.model import NO_CLAIMS, Claims, Profile, ProfileChanges, User
 from jit_middleware.ports import AsyncUserStore, UserStore
@@ -49,6 +49,22 @@ class Calls:
         answer: object = verb(user_id, roles)
         if inspect.isawaitable(answer):
             await answer
+
+    async def optional(self, name: str, *arguments: object) -> object:
+        """What an optional verb answers."""
+        verb: object = getattr(self._store, name, None)
+        assert callable(verb), f"this store lacks {name}"
+        answer: object = verb(*arguments)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def list_users(self, *, after: str | None, limit: int) -> Sequence[User]:
+        """See ``Users.list_users``."""
+        verb: object = getattr(self._store, "list_users", None)
+        assert callable(verb), "this store lacks list_users"
+        answer: object = verb(after=after, limit=limit)
+        found: object = await answer if inspect.isawaitable(answer) else answer
+        assert isinstance(found, Sequence), "list_users must answer with a list"
+        return cast("Sequence[User]", found)
 
 
 def profile(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar, TypeVar
 
-from jit_middleware.model import ProfileChanges, Status
+from jit_middleware.model import ProfileChanges, Status, User
 from jit_middleware.ports import AsyncUserStore, UserStore
 from jit_middleware.testing.calls import Calls, is_conflict, is_sync, profile, refusal
 
@@ -46,10 +46,16 @@ class UserStoreContract:
     keeps_display_name: ClassVar[bool] = True
     keeps_roles: ClassVar[bool] = True
     simultaneous: ClassVar[int] = 40
+    #: A password to give to a user (:meth:`give_password`), for a store that has passwords.
+    password: ClassVar[str | None] = None
 
     def run(self, coroutine: Coroutine[object, object, T]) -> T:
         """Run one scenario. Called once per test for an async store, never for a sync one."""
         return asyncio.run(coroutine)
+
+    def give_password(self, store: UserStore | AsyncUserStore, user: User, password: str) -> None:
+        """Give the user this password, as the app does; for a test class that names a ``password``."""
+        raise NotImplementedError("a test class with a password says how a user gets one")
 
     # --- get --------------------------------------------------------------------------------------------------------
 
@@ -302,6 +308,76 @@ class UserStoreContract:
             emptied = await calls.get(made.id)
             assert emptied is not None
             assert emptied.roles == ()
+
+        self._play(store, scenario)
+
+    # --- the optional verbs -----------------------------------------------------------------------------------------
+
+    def test_only_the_password_of_the_user_is_accepted(self, store: UserStore | AsyncUserStore) -> None:
+        """``has_password`` and ``check_password``, for a test class that names a ``password``."""
+        if self.password is None:
+            assert not hasattr(store, "check_password"), "name a password in the test class, and give_password"
+            return
+        password = self.password
+
+        async def scenario(calls: Calls) -> None:
+            made, other = await calls.create(profile("ann")), await calls.create(profile("bob"))
+            assert await calls.optional("has_password", made.id) is False, "a new user has no password"
+            assert await calls.optional("check_password", made.id, "") is False
+            self.give_password(store, made, password)
+            assert await calls.optional("has_password", made.id) is True
+            assert await calls.optional("check_password", made.id, password) is True
+            for wrong in ("", password + " ", password.swapcase(), password[:-1], "\x00", "\u0301", password * 50):
+                assert await calls.optional("check_password", made.id, wrong) is False, f"{wrong!r} was accepted"
+            assert await calls.optional("check_password", other.id, password) is False, "that is another user's"
+            assert await calls.optional("check_password", "no such user", password) is False
+
+        self._play(store, scenario)
+
+    def test_credentials_can_be_revoked_again_and_again(self, store: UserStore | AsyncUserStore) -> None:
+        """``revoke_credentials`` leaves the user there, and is no error for one without credentials."""
+        if not hasattr(store, "revoke_credentials"):
+            return
+
+        async def scenario(calls: Calls) -> None:
+            made = await calls.create(profile("ann", email="ann@example.org"))
+            if self.password is not None:
+                self.give_password(store, made, self.password)
+            for _ in range(2):
+                await calls.optional("revoke_credentials", made.id)
+                assert await calls.get(made.id) == made
+
+        self._play(store, scenario)
+
+    def test_a_deleted_user_is_not_found_by_name_or_address(self, store: UserStore | AsyncUserStore) -> None:
+        """``delete`` forgets the person, whatever becomes of the row; deleting somebody who is gone is no error."""
+        if not hasattr(store, "delete"):
+            return
+
+        async def scenario(calls: Calls) -> None:
+            made = await calls.create(profile("ann", email="ann@example.org"))
+            for _ in range(2):
+                await calls.optional("delete", made.id)
+                assert list(await calls.find(email="ann@example.org")) == []
+                assert list(await calls.find(username="ann")) == []
+            again = await calls.create(profile("ann", key="another key"))
+            assert again.id != made.id, "an id is never given to somebody else"
+
+        self._play(store, scenario)
+
+    def test_everybody_is_listed_once_page_by_page(self, store: UserStore | AsyncUserStore) -> None:
+        """``list_users`` goes on after the last id of a page, and ends with an empty one."""
+        if not hasattr(store, "list_users"):
+            return
+
+        async def scenario(calls: Calls) -> None:
+            made = {(await calls.create(profile(f"user{number}"))).id for number in range(12)}
+            seen: list[str] = []
+            while page := await calls.list_users(after=seen[-1] if seen else None, limit=5):
+                assert len(page) <= 5
+                seen += [user.id for user in page]
+            assert len(seen) == len(made)
+            assert set(seen) == made
 
         self._play(store, scenario)
 

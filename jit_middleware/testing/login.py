@@ -19,7 +19,8 @@ from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
 def login_as(middleware: WSGIMiddleware, subject: str, **claims: JSON) -> str:
     """Sign ``subject`` in at a WSGI application and return the ``Cookie`` header of the session.
 
-    ``claims`` are what the provider would have said: ``preferred_username``, ``email``, ``email_verified``, ``groups``;
+    ``claims`` are what the provider would have said: ``preferred_username``, ``email``, ``email_verified``, ``groups``,
+    and for paths that ask for more (``JIT_STEP_UP``) ``acr`` and ``auth_time``;
     with a SAML connection its attributes, and ``subject`` is the NameID.
     The connection is the first one configured. Raises ``NotProvisioned`` like a real login.
 
@@ -40,7 +41,7 @@ async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
     house = gate.house
     await gate.start()
     connection = house.settings.connections[0]
-    email = claims.get("email")
+    email, acr, auth_time = claims.get("email"), claims.get("acr"), claims.get("auth_time")
     identity = VerifiedIdentity(
         connection=connection.name,
         issuer=_issuer(connection),
@@ -49,6 +50,8 @@ async def _login(gate: Gate, subject: str, claims: dict[str, JSON]) -> str:
         tenant=connection.tenant,
         email=email if isinstance(email, str) else None,
         email_verified=claims.get("email_verified") is True,
+        auth_time=auth_time if isinstance(auth_time, int) else None,
+        acr=acr if isinstance(acr, str) else None,
     )
     reference = house.reference()
 

@@ -14,7 +14,10 @@ from tests.adversarial.stage import LOGIN, ORIGIN, SESSION, TARGET, Ending, Stag
 from tests.client import Answer, Client
 
 #: The endpoints of our own.
-OWN = ("login", "login/oidc", "callback/oidc", "logout", "signed-out", "session", "health", "ready")
+OWN = (
+    "login", "login/oidc", "callback/oidc", "logout", "signed-out", "backchannel/oidc", "frontchannel/oidc", "revoke/oidc",
+    "signals/oidc", "session", "health", "ready",
+)  # fmt: skip
 NOBODY = {"users": 0, "links": 0, "sessions": 0}
 LIMIT_SECONDS = 10.0
 LIMIT_BYTES = 50_000_000
@@ -22,6 +25,9 @@ _REFERENCE = re.compile(r"\b[A-Za-z0-9]{12}\b")
 _TRACE = re.compile(
     r"Traceback|File \"|\.py\b|Error\b.*line|jit_middleware\.|httpcore|joserfc|sqlalchemy", re.IGNORECASE
 )
+
+#: A step of the decision: a rule by name, its outcome in one word, and words of ours beside it.
+STEP = re.compile(r"[a-z_]+(:[A-Za-z_.-]+)?: [a-z_]+( \([A-Za-z0-9_ ,.;:-]+\))?", re.ASCII)
 
 
 def assert_signed_in(stage: Stage, ending: Ending, browser: Client | None = None) -> Answer:
@@ -62,7 +68,10 @@ def assert_refused(
         [event] = stage.audit("login.refused")
         assert (event.reason, event.reference, event.outcome) == (logged[1], reference, "failure")
         assert event.data["code"] == code
-        assert set(event.data) <= {"code", "identity"}
+        assert set(event.data) <= {"code", "identity", "path"}
+        path = event.data.get("path", ())
+        assert isinstance(path, (list, tuple))
+        assert all(isinstance(step, str) and STEP.fullmatch(step) for step in path), "no value of a claim"
     assert_says_little(answer, reasons)
     return anonymous(answer)
 

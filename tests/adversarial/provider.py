@@ -95,6 +95,9 @@ class HostileProvider:
     pushed: dict[str, Mapping[str, str]] = field(default_factory=dict)
     tokens: dict[str, Document] = field(default_factory=dict)
     made: set[str] = field(default_factory=set)
+    rotates: bool = True
+    on_refresh: list[Callable[[Document], None]] = field(default_factory=list)
+    refresh_tokens: dict[str, bool] = field(default_factory=dict)  # whether it was used up
 
     def __post_init__(self) -> None:
         base = self.wire.mount(self.name, self.reply)
@@ -181,6 +184,8 @@ class HostileProvider:
         form = dict(asked.form)
         self._expect(len(form) == len(asked.form), "a parameter of the token request is repeated")
         self._authenticate(asked, form)
+        if form.get("grant_type") == "refresh_token":
+            return self._refresh(form.get("refresh_token", ""))
         code = self.codes.get(form.get("code", ""))
         if code is None or (code.used and not self.careless):
             self._expect(code is None, "a code is sent twice")
@@ -205,8 +210,29 @@ class HostileProvider:
             hook(document)
         document = keys.without(document)
         self.made.update(value for value in document.values() if isinstance(value, str) and len(value) > 12)
+        if isinstance(document.get("refresh_token"), str):
+            self.refresh_tokens[document["refresh_token"]] = False
         if isinstance(document.get("access_token"), str):
             self.tokens[document["access_token"]] = self.person
+        return document
+
+    def _refresh(self, token: str) -> Document:
+        used_up = self.refresh_tokens.get(token)
+        self._expect(used_up is False, "a refresh token that is not the present one")
+        document: Document = {
+            "access_token": f"access-{secrets.token_urlsafe(24)}",
+            "token_type": "Bearer",
+            "expires_in": 300,
+        }
+        if self.rotates:
+            self.refresh_tokens[token] = True
+            document["refresh_token"] = f"refresh-{secrets.token_urlsafe(24)}"
+        for hook in self.on_refresh:
+            hook(document)
+        document = keys.without(document)
+        self.made.update(value for value in document.values() if isinstance(value, str) and len(value) > 12)
+        if isinstance(document.get("refresh_token"), str):
+            self.refresh_tokens[document["refresh_token"]] = False
         return document
 
     def id_token(self, request: Mapping[str, str], code: str, access_token: str) -> str:

@@ -39,7 +39,7 @@ ORIGIN = "https://app.example"
 class Door:
     """An application behind a SAML connection to the identity provider that ``mint`` plays."""
 
-    def __init__(self, edge: Edge, directory: Path) -> None:
+    def __init__(self, edge: Edge, directory: Path, *, lines: str = "", **env: str) -> None:
         self.clock = FakeClock(seconds=float(NOW))
         certificate = "".join(pair().certificate.split("-----")[2].split())
         metadata = directory / "idp.xml"
@@ -53,7 +53,7 @@ class Door:
         )
         config = directory / "jit.toml"
         config.write_text(
-            f'[connections.corp]\nprotocol = "saml"\nidp_metadata = "{metadata}"\nsp_entity_id = "{SP}"\n'
+            f'[connections.corp]\nprotocol = "saml"\nidp_metadata = "{metadata}"\nsp_entity_id = "{SP}"\n{lines}'
             '[connections.corp.claims]\nusername = "name_id"\n'
         )
         settings = Settings.load(
@@ -63,6 +63,7 @@ class Door:
                 "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
                 "JIT_CONFIG": str(config),
                 "JIT_DATABASE_URL": f"sqlite:///{directory / 'jit.db'}",
+                **env,
             }
         )
 

@@ -9,7 +9,11 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOTS = {"jit_middleware": ROOT, "jit_middleware_sqlalchemy": ROOT / "adapters"}
+ROOTS = {
+    "jit_middleware": ROOT,
+    "jit_middleware_redis": ROOT / "adapters",
+    "jit_middleware_sqlalchemy": ROOT / "adapters",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ NOT_AT_IMPORT = {
     "psycopg",
     "pymysql",
     "pytest",
+    "redis",
     "sqlalchemy",
     "starlette",
     "uvicorn",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def sign_out(page: Page) -> None:
     """From a page of the app to the end of the logout, over the provider's own question."""
     page.get_by_role("link", name="Sign out").click()
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url("**/_jit/signed-out*")
 

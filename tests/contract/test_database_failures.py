@@ -126,11 +126,11 @@ def test_connections_the_server_has_closed_fail_no_request(rig: Rig, idle: int) 
     user = signed_in(rig)
     store_reads = [lambda: rig.ledger.read_feed(None)] * idle
     rig.together(store_reads)
-    _disconnect_everybody(rig)
+    disconnect_everybody(rig)
     assert rig.run(rig.ledger.read_feed(None)).position == 0
-    _disconnect_everybody(rig)
+    disconnect_everybody(rig)
     assert signed_in(rig) == user
-    _disconnect_everybody(rig)
+    disconnect_everybody(rig)
     rig.run(rig.ledger.transaction(lambda tx: tx.append_audit(AuditEvent("one write", "t", AT))))
     assert [one.id for one in rig.run(rig.ledger.list_audit(type="t"))] == ["one write"]
 
@@ -148,7 +148,7 @@ def test_a_connection_lost_in_the_middle_is_tried_again(rig: Rig) -> None:
         await tx.add_session(session("s", "u"))
         await tx.list_sessions()
         if tries == 1:
-            _disconnect_everybody(rig)
+            disconnect_everybody(rig)
         await tx.find_link("oidc", ISSUER, "alice")
 
     rig.run(rig.ledger.transaction(work))
@@ -249,7 +249,7 @@ def test_a_refusal_quotes_no_value_of_the_database(rig: Rig) -> None:
     assert refused.value.__suppress_context__
 
 
-def _disconnect_everybody(rig: Rig) -> None:
+def disconnect_everybody(rig: Rig) -> None:
     """What a restart does to a pool: every connection in it is dead, and the pool does not know."""
     import psycopg
     import pymysql

@@ -284,6 +284,7 @@ def test_an_outside_account_is_recorded_once(rig: Rig) -> None:
     account = Account("u1", "acme", Status.PENDING, (Grant("a", "manual"), Grant("b", "idp:oidc")))
     do(rig, lambda tx: tx.add_account(account))
     do(rig, lambda tx: tx.add_account(replace(account, status=Status.ACTIVE, grants=())))
+    account = replace(account, seat=False)
 
     async def look(tx: Transaction) -> object:
         return await tx.find_account("u1")
@@ -412,6 +413,40 @@ def test_a_session_comes_back_whole_with_its_account(rig: Rig) -> None:
     assert view is not None
     assert view.session == started
     assert view.account == Account(user.id, "default", Status.ACTIVE, (Grant("staff", "birthright"),), user)
+
+
+def test_a_session_keeps_what_its_probe_needs(rig: Rig) -> None:
+    user = signed_in(rig)
+    started = session("s1", user.id, auth_time=AT - 9, refresh_token="sealed", probe_at=AT + 60, probe_failing_since=AT)
+    do(rig, lambda tx: tx.add_session(started))
+    view = rig.run(rig.ledger.find_session("s1"))
+    assert view is not None
+    assert view.session == started
+    assert "sealed" not in repr(view)
+
+
+def test_a_due_probe_is_taken_by_one_caller(rig: Rig) -> None:
+    user = signed_in(rig)
+    do(rig, lambda tx: tx.add_session(session("s1", user.id, refresh_token="old", probe_at=AT)))
+    claims = [rig.run(rig.ledger.claim_probe("s1", due=AT, lease=AT + 60)) for _ in range(3)]
+    assert claims == [True, False, False]
+    kept = {"lease": AT + 60, "probe_at": AT + 900, "failing_since": None, "refresh_token": "new"}
+    assert rig.run(rig.ledger.settle_probe("s1", **kept))
+    assert not rig.run(rig.ledger.settle_probe("s1", **{**kept, "refresh_token": "late"})), "the lease is over"
+    view = rig.run(rig.ledger.find_session("s1"))
+    assert (view.session.refresh_token, view.session.probe_at) == ("new", AT + 900)
+    assert not rig.run(rig.ledger.claim_probe("nobody", due=AT, lease=AT + 60))
+
+
+def test_a_probe_of_a_session_that_has_ended_is_nobodys_and_its_token_is_gone(rig: Rig) -> None:
+    user = signed_in(rig)
+    do(rig, lambda tx: tx.add_session(session("s1", user.id, refresh_token="old", probe_at=AT)))
+    assert rig.run(rig.ledger.claim_probe("s1", due=AT, lease=AT + 60))
+    do(rig, lambda tx: tx.end_sessions(AT + 1, session_id="s1"))
+    kept = {"lease": AT + 60, "probe_at": AT + 900, "failing_since": None, "refresh_token": "new"}
+    assert not rig.run(rig.ledger.settle_probe("s1", **kept))
+    assert not rig.run(rig.ledger.claim_probe("s1", due=AT + 60, lease=AT + 120))
+    assert rig.run(rig.ledger.find_session("s1")).session.refresh_token is None
 
 
 def test_a_session_without_its_account_is_none(rig: Rig) -> None:

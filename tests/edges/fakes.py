@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Literal
 
+from jit_middleware.errors import StoreUnavailable
 from jit_middleware.http.headers import Scrubber
 from jit_middleware.http.messages import Admission, Decision, PassThrough, Request, Respond, Response
-from jit_middleware.model import Session, User
+from jit_middleware.model import FeedEntry, FeedPage, Session, User
+from jit_middleware.ports import Clock
+from jit_middleware.sessions import CachedSession, RevocationFeed, SessionCache, Watch
+from jit_middleware.system import SystemClock
 
 ALICE = User(id="7", username="zoë", email="zoe@example.com", roles=("editor",))
 SESSION = Session(
@@ -16,7 +22,7 @@ SESSION = Session(
     user_id="7",
     connection="oidc",
     authenticated_at=datetime(2026, 1, 1, tzinfo=UTC),
-    expires_at=datetime(2026, 1, 2, tzinfo=UTC),
+    expires_at=datetime(2100, 1, 1, tzinfo=UTC),
 )
 OURS = "__Host-jit-session=secret"
 
@@ -30,6 +36,32 @@ class ScopeUser:
     is_authenticated = True
 
 
+class NoLocks:
+    """For readers that never meet."""
+
+    def __call__(self) -> nullcontext[None]:
+        return nullcontext()
+
+
+class FeedOfATest:
+    """A ledger of which only the feed is asked; a test appends to it, or takes it away."""
+
+    def __init__(self) -> None:
+        self.entries: list[FeedEntry] = []
+        self.reads = 0
+        self.is_down = False
+
+    def append(self, kind: str, key: str) -> None:
+        self.entries.append(FeedEntry(len(self.entries) + 1, kind, key))
+
+    async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
+        self.reads += 1
+        if self.is_down:
+            raise StoreUnavailable("unreachable")
+        new = () if after is None else tuple(self.entries[after:][:limit])
+        return FeedPage(new[-1].position if new else len(self.entries), new)
+
+
 class FakeGate:
     """Lets every request pass in one way (cached: by ``admit``; decided: by ``decide``; anonymous), or answers it."""
 
@@ -40,6 +72,9 @@ class FakeGate:
         answer: Response | None = None,
         deciding: Callable[[Request], Awaitable[Decision]] | None = None,
         headers: tuple[tuple[bytes, bytes], ...] = (),
+        bound: float = 0.2,
+        look_again: float = math.inf,
+        clock: Clock | None = None,
     ) -> None:
         self.scrubber = Scrubber()
         self.way = way
@@ -54,14 +89,33 @@ class FakeGate:
         )
         self.admitted: list[tuple[str, str]] = []
         self.requests: list[Request] = []
+        self.looked_up: list[str] = []
         self.log: list[str] = []
+        self.standing = CachedSession(self.admission, SESSION.id, ALICE.id, math.inf)
+        cache = SessionCache()
+        cache.put("cookie", self.standing)
+        self.store = FeedOfATest()
+        self.served = {SESSION.id}
+        self.feed = RevocationFeed(
+            self.store,  # type: ignore[arg-type]
+            cache,
+            max_staleness=bound,
+            grace=0.0,
+            clock=clock or SystemClock(),
+            locks=NoLocks(),
+        )
+        self.watch = Watch(self.feed, clock=clock or SystemClock(), is_served=self.is_served, look_again=look_again)
         self.start_failure: Exception | None = None
 
     def admit(self, path: str, cookie: str) -> PassThrough | None:
         self.admitted.append((path, cookie))
         if self.way == "cached" and self.answer is None and self.deciding is None:
-            return PassThrough(self.admission, _without_ours(cookie))
+            return PassThrough(self.admission, _without_ours(cookie), self.standing)
         return None
+
+    async def is_served(self, session_id: str) -> bool:
+        self.looked_up.append(session_id)
+        return session_id in self.served
 
     async def decide(self, request: Request) -> Decision:
         self.requests.append(request)
@@ -69,7 +123,9 @@ class FakeGate:
             return await self.deciding(request)
         if self.answer is not None:
             return Respond(self.answer)
-        return PassThrough(None if self.way == "anonymous" else self.admission, _without_ours(request.cookie))
+        if self.way == "anonymous":
+            return PassThrough(None, _without_ours(request.cookie))
+        return PassThrough(self.admission, _without_ours(request.cookie), self.standing)
 
     async def start(self) -> None:
         self.log.append("start")

@@ -38,10 +38,17 @@ def wrap(request: pytest.FixtureRequest) -> Wrap:
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_receive_and_send_are_the_servers_own(wrap: Wrap, kind: str) -> None:
+def test_receive_and_send_are_the_servers_own_for_nobody_in_particular(kind: str) -> None:
+    def wrap(app: Any) -> JITMiddleware:
+        return JITMiddleware.with_gate(app, FakeGate("anonymous"))  # type: ignore[arg-type]
+
     _, receive, send = told(wrap, scope() if kind == "http" else websocket())
     assert receive is nothing_received
     assert send is nothing_sent
+
+
+def test_receive_is_the_servers_own_for_an_ordinary_request(wrap: Wrap) -> None:
+    assert told(wrap, scope())[1] is nothing_received
 
 
 @pytest.mark.parametrize(

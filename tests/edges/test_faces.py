@@ -12,7 +12,7 @@ import pytest
 
 from jit_middleware.bridge import World, ledger_face, step, users_face
 from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, StoreUnavailable
-from jit_middleware.model import Profile, ProfileChanges, User
+from jit_middleware.model import Profile, ProfileChanges, Status, User
 from jit_middleware.ports import Ledger, Users
 
 ALICE = User(id="7", username="alice")
@@ -317,20 +317,24 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
         REQUEST_ID.set("r-2")
         return [
             await face.find_session("s"),
+            await face.claim_probe("s", due=1, lease=2),
+            await face.settle_probe("s", lease=2, probe_at=3, failing_since=None, refresh_token="t"),
             await face.read_feed(4, 5),
-            await face.list_audit(after="a", type="t", user_id="u", limit=3),
-            await face.list_users(limit=2, after="u"),
+            await face.list_audit(after="a", type="t", user_id="u", reference="r", limit=3),
+            await face.list_users(limit=2, after="u", status=Status.PENDING),
             await face.prune(9),
         ]
 
     assert asyncio.run(work()) == [
         ("find_session", ("s",), {}),
+        ("claim_probe", ("s",), {"due": 1, "lease": 2}),
+        ("settle_probe", ("s",), {"lease": 2, "probe_at": 3, "failing_since": None, "refresh_token": "t"}),
         ("read_feed", (4, 5), {}),
-        ("list_audit", (), {"after": "a", "type": "t", "user_id": "u", "limit": 3}),
-        ("list_users", (), {"limit": 2, "after": "u"}),
+        ("list_audit", (), {"after": "a", "type": "t", "user_id": "u", "reference": "r", "limit": 3}),
+        ("list_users", (), {"limit": 2, "after": "u", "status": Status.PENDING}),
         ("prune", (9,), {}),
     ]
-    assert len(fake.threads) == 5
+    assert len(fake.threads) == 7
     assert threading.get_ident() not in fake.threads
     assert set(fake.contexts) == {"r-2"}
 

@@ -72,8 +72,14 @@ def refuse_start(*_: Any) -> Any:
 # --- the iterable -------------------------------------------------------------------------------------------------
 
 
-def test_the_iterable_is_the_same_object(wrap: Wrap) -> None:
+def test_the_iterable_is_the_same_object_for_nobody_in_particular() -> None:
     body = Body(b"x")
+    gate: Any = FakeGate("anonymous")
+    assert JITMiddleware.with_gate(serving(body), gate)(environ(), lambda *_: None) is body
+
+
+@pytest.mark.parametrize("body", [[b"a"], (b"a",), b"a"], ids=["list", "tuple", "bytes"])
+def test_a_whole_body_is_the_same_object(wrap: Wrap, body: Any) -> None:
     assert wrap(serving(body))(environ(), lambda *_: None) is body
 
 

@@ -58,6 +58,7 @@ def five_variables(provider: DemoProvider, tmp_path: Path, monkeypatch: pytest.M
         "JIT_DATABASE_URL": f"sqlite:///{tmp_path / 'jit.db'}",
         "JIT_DEFAULT_ROLES": "member",
         "SHOP_DATABASE": str(tmp_path / "shop.db"),
+        "PEOPLE_DATABASE": str(tmp_path / "people.db"),
         "DJANGO_DATABASE": str(tmp_path / "django.db"),
     }
     for name, value in variables.items():

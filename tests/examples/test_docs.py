@@ -190,7 +190,7 @@ def test_every_audit_event_type_is_listed() -> None:
     source = "".join(
         (ROOT / "jit_middleware" / part).read_text("utf-8") for part in ("audit/events.py", "cli/conversation.py")
     )
-    made = set(re.findall(r'"((?:user|identity|login|session|sessions)\.[a-z_]+)"', source))
+    made = set(re.findall(r'"((?:user|identity|login|session|sessions|feed)\.[a-z_]+)"', source))
     assert {"user.first_login", "login.refused", "session.ended"} <= made
     assert made - set(re.findall(r"`([a-z_]+\.[a-z_]+)`", page("docs/audit.md"))) == set()
 

@@ -12,13 +12,13 @@ import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from paste.deploy import loadapp
 
 from jit_middleware.demo.browser import Browser
-from jit_middleware.model import Profile
+from jit_middleware.model import Profile, User
 from jit_middleware.testing.contract import UserStoreContract
 from jit_middleware.testing.provider import DemoProvider
 from tests.client import Client, Edge
@@ -32,6 +32,7 @@ IN_PROCESS: list[tuple[str, Edge, Callable[[Any], Any]]] = [
     ("flask_app.py", "wsgi", lambda module: module.app.wsgi_app),
     ("fastapi_app.py", "asgi", lambda module: module.app),
     ("custom_user_store.py", "wsgi", lambda module: module.application),
+    ("password_user_store.py", "wsgi", lambda module: module.application),
 ]
 
 
@@ -111,13 +112,28 @@ class TestTheShopsTable(UserStoreContract):
         return load(EXAMPLES / "custom_user_store.py").ShopUsers(str(tmp_path / "empty.db"))
 
 
+class TestTheAccountsWithPasswords(UserStoreContract):
+    """The store with a login of its own keeps its promises, the optional ones included."""
+
+    keeps_attributes = keeps_display_name = False
+    password: ClassVar[str | None] = "correct horse"
+
+    @pytest.fixture
+    def store(self, load: Load, tmp_path: Path) -> Any:
+        return load(EXAMPLES / "password_user_store.py").Accounts(str(tmp_path / "empty.db"))
+
+    def give_password(self, store: Any, user: User, password: str) -> None:
+        module = sys.modules[type(store).__module__]
+        store._change("UPDATE people SET password = ? WHERE id = ?", module.hashed(password), int(user.id))
+
+
 def test_a_customer_of_before_keeps_the_row(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """The legacy row is taken over by the verified address, with its number and its groups."""
     monkeypatch.setenv("JIT_LINK_POLICY", "auto")
     monkeypatch.setenv("JIT_OIDC_VERIFIED_DOMAINS", "example.org")
     module = load(EXAMPLES / "custom_user_store.py")
     store = module.ShopUsers()
-    old = store.create(Profile("", "a.angstrom", email="Alice@example.org", roles=("wholesale",)))
+    old = store.create(Profile("", "a.angstrom", email="Alice@example.org", email_verified=True, roles=("wholesale",)))
     with Client("wsgi", lambda _: module.application) as client:
         assert f"Hello a.angstrom, customer {old.id}, your roles are member, wholesale." in signed_in(
             client, old.username

@@ -187,11 +187,20 @@ class Provider:
         self._tell("user", {"sub": sub, **user})
         self._users[sub] = user
 
+    def withdraw(self, sub: str) -> None:
+        """Take back everything that this person's logins have granted: refresh tokens are refused from now on."""
+        self._tell("withdraw", {"sub": sub})
+
     def rotate_keys(self, *, keep_old: bool = True) -> Sequence[str]:
         """Sign with new keys from now on, with the old ones still published or not; the key ids published now."""
         self._keys = [*fresh_keys(), *(self._keys if keep_old else [])]
         self._tell("keys", {"keys": self._keys})
         return [str(key["kid"]) for key in self._keys]
+
+    def show(self, html: str) -> str:
+        """Put a page of one's own on the provider's origin, in the place of the one before; its URL."""
+        self._tell("page", {"html": html})
+        return f"{self.issuer}/_test/page"
 
     @contextmanager
     def claims_only_in(self, place: ClaimsIn) -> Iterator[None]:

@@ -7,7 +7,7 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jit_middleware.http.cookies import MAX_HEADER, CookieSpec, names, split, values
+from jit_middleware.http.cookies import MAX_HEADER, CookieSpec, Splitter, names, split, values
 
 NAME = "__Host-jit"
 PREFIXES = ("__Host-jit_login_", "app_")
@@ -111,3 +111,9 @@ def test_a_value_that_can_be_set_is_read_back(value: str) -> None:
     pair = header.partition(";")[0]
     assert not re.search(r'[^\x21-\x7e]|[",;\\]', value)
     assert split(f"a=1; {pair}; b=2", NAME) == (value, "a=1; b=2")
+
+
+@given(st.lists(st.sampled_from(["", "a=1", "a=1; b=2", "b=2; a=1; a-x=3", "a=1; a=2"]), max_size=8))
+def test_a_splitter_answers_as_split_does_whatever_it_was_asked_before(headers: list[str]) -> None:
+    splitter = Splitter("a", ("a-",))
+    assert [splitter(header) for header in headers] == [split(header, "a", ("a-",)) for header in headers]

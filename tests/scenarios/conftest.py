@@ -17,6 +17,8 @@ from jit_middleware.bridge import step
 from jit_middleware.model import Account, AuditEvent
 from jit_middleware.ports import Ledger, UserStore
 from jit_middleware.settings import Settings
+from tests.adversarial.provider import HostileProvider
+from tests.adversarial.wire import Wire
 from tests.client import Client, Edge, middleware_of
 from tests.contract.conftest import new_url
 from tests.peers.agent import Agent, Departure
@@ -205,3 +207,27 @@ def _id(world: tuple[Edge, str]) -> str:
 
 in_every_world = pytest.fixture(params=WORLDS, ids=_id, name="any_world")(_builder)
 on_both_edges = pytest.fixture(params=EDGES, ids=_id, name="build")(_builder)
+
+
+@pytest.fixture(scope="session")
+def wire() -> Iterator[Wire]:
+    """The socket of the providers that bend."""
+    with Wire() as server:
+        yield server
+        assert server.failures == []
+
+
+@pytest.fixture(params=["wsgi", "asgi"])
+def bent(request: pytest.FixtureRequest, wire: Wire, tmp_path: Path, closing: ExitStack) -> Iterator[Any]:
+    """Makes an application on one edge, before a provider that shares its clock."""
+    from tests.scenarios.bent import BentStage
+
+    made: list[BentStage] = []
+
+    def make(**env: str) -> BentStage:
+        provider = HostileProvider(wire, f"bent{next(_numbers)}-{request.param}")
+        made.append(BentStage(request.param, provider, tmp_path, closing, env))
+        return made[-1]
+
+    yield make
+    assert [stage.provider.complaints for stage in made if stage.provider.complaints] == []

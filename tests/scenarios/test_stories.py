@@ -10,19 +10,20 @@ from joserfc.jwk import ECKey
 
 from jit_middleware import ConfigurationError
 from jit_middleware.bridge import step
-from jit_middleware.model import Status
+from jit_middleware.model import Account, Status
 from jit_middleware.ports import Transaction
-from jit_middleware.provisioning.lifecycle import change_status
+from jit_middleware.provisioning.lifecycle import Trigger, move
 from tests.scenarios.conftest import SECRET, Stage, StageBuilder
 
 
 def suspend(stage: Stage, user_id: str) -> None:
-    async def work(tx: Transaction) -> bool:
-        return await change_status(
-            tx, user_id, Status.SUSPENDED, actor="test", at=stage.clock.now(), event_id=f"e-{user_id}"
-        )
+    async def work(tx: Transaction) -> Account | None:
+        account = await tx.find_account(user_id)
+        assert account is not None
+        policy, now = stage.settings.provisioning, stage.clock.now()
+        return await move(tx, account, Trigger.SUSPEND, settings=policy, actor="test", at=now, event_id=f"e-{user_id}")
 
-    assert step(stage.ledger.transaction(work))
+    assert step(stage.ledger.transaction(work)) is not None
 
 
 # --- ways to speak with the provider --------------------------------------------------------------------------------
@@ -500,7 +501,7 @@ def test_a_database_that_is_not_there_is_a_clear_503(build: StageBuilder, tmp_pa
 
 def test_ready_says_when_it_can_serve(build: StageBuilder) -> None:
     stage = build()
-    assert stage.client.get("/_jit/ready").json() == {"status": "ready"}
+    assert stage.client.get("/_jit/ready").json() == {"status": "ready", "revocation": "fresh"}
     assert stage.client.get("/_jit/health").json() == {"status": "ok"}
 
 

@@ -171,6 +171,7 @@ class SAMLStageBuilder:
             "JIT_SAML_VERIFIED_DOMAINS": "example.org",
             **(ours if with_key else {}),
             "JIT_DATABASE_URL": url,
+            "JIT_SAML_MISSING_GROUPS": "strip",  # SimpleSAMLphp leaves an attribute without values out
             **{RENAMED.get(key, key): value for key, value in env.items() if key not in ONLY_OIDC},
         }
         provider: Any = SAMLProvider(idp)

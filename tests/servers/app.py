@@ -17,6 +17,7 @@ from tests.echo import echo_asgi, echo_wsgi
 
 PARTS = (b"first\n", b"second\n", b"last\n")
 PAUSE = 0.4
+TICK = b"data: tick\n\n"
 FILE_BYTES = 300_000
 
 
@@ -50,6 +51,9 @@ def wsgi_app(environ: dict[str, Any], start_response: Any) -> Any:
     if path == "/streamed":
         start_response("200 OK", [("Content-Type", "text/plain")])
         return _slowly()
+    if path == "/endless":
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return _forever()
     if path == "/digest":
         return _said(start_response, _digest(*_read_all(environ)))
     if path == "/early":
@@ -70,6 +74,12 @@ def _slowly() -> Iterator[bytes]:
     for part in PARTS:
         yield part
         time.sleep(PAUSE)
+
+
+def _forever() -> Iterator[bytes]:
+    while True:
+        yield TICK
+        time.sleep(0.02)
 
 
 def _read_all(environ: dict[str, Any]) -> tuple[Any, int]:
@@ -117,6 +127,15 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.body", "body": part, "more_body": True})
             await asyncio.sleep(PAUSE)
         await send({"type": "http.response.body", "body": b""})
+    elif path in {"/endless", "/silent"}:
+        await _start(send, 200, [(b"content-type", b"text/event-stream")])
+        await send({"type": "http.response.body", "body": TICK, "more_body": True})
+        while path == "/endless":
+            await asyncio.sleep(0.02)
+            await send({"type": "http.response.body", "body": TICK, "more_body": True})
+        await asyncio.Event().wait()
+    elif scope["type"] == "websocket":
+        await _websocket(scope, receive, send)
     elif path == "/digest":
         digest, length, more = hashlib.sha256(), 0, True
         while more:
@@ -136,6 +155,17 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
         await _file_asgi(scope, send)
     else:
         await echo_asgi(scope, receive, send)
+
+
+async def _websocket(scope: Any, receive: Any, send: Any) -> None:
+    """Says what it hears, or hears nothing."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": scope["jit.user"].username})
+    if scope["path"] == "/ws/silent":
+        await asyncio.Event().wait()
+    while (message := await receive())["type"] == "websocket.receive":
+        await send({"type": "websocket.send", "text": message["text"]})
 
 
 async def _start(send: Any, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -41,6 +41,7 @@ class Kind:
     chunked_uploads: bool = True
     streams_uploads: bool = True
     joins_cookies_by_comma: bool = False
+    breaks_off_bodies: bool = True
 
     def command_line(self, port: int) -> list[str]:
         return [part.format(port=port, python=sys.executable, bin=Path(sys.executable).parent) for part in self.command]
@@ -56,6 +57,7 @@ KINDS = {
         Kind("gunicorn", "wsgi", (*_GUNICORN, "-w", "2", WSGI), workers=2, joins_cookies_by_comma=True),
         Kind("gunicorn-preload", "wsgi", (*_GUNICORN, "-w", "2", "--preload", WSGI), workers=2, joins_cookies_by_comma=True),
         Kind("gunicorn-threads", "wsgi", (*_GUNICORN, "-w", "1", "--threads", "8", WSGI), joins_cookies_by_comma=True),
+        Kind("gunicorn-gevent", "wsgi", (*_GUNICORN, "-w", "1", "-k", "gevent", WSGI), joins_cookies_by_comma=True),
         Kind("uvicorn", "asgi", (*_UVICORN, "--workers", "2", ASGI), workers=2),
         Kind(
             "waitress",
@@ -64,7 +66,8 @@ KINDS = {
             streams_uploads=False,
             joins_cookies_by_comma=True,
         ),
-        Kind("granian-wsgi", "wsgi", (*_GRANIAN, "--interface", "wsgi", WSGI)),
+        # granian completes a WSGI body whose iteration fails.
+        Kind("granian-wsgi", "wsgi", (*_GRANIAN, "--interface", "wsgi", WSGI), breaks_off_bodies=False),
         Kind("granian-asgi", "asgi", (*_GRANIAN, "--interface", "asgi", ASGI)),
         Kind(
             "wsgiref",
@@ -72,6 +75,7 @@ KINDS = {
             ("{python}", "-m", "tests.servers.wsgiref_server", "{port}"),
             chunked_uploads=False,  # wsgiref hands over the raw socket, and the app does not know where the body ends
             joins_cookies_by_comma=True,
+            breaks_off_bodies=False,  # HTTP/1.0 has no way to say that a body of unknown length is not whole
         ),
     )
 }  # fmt: skip

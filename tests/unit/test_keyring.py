@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import string
+from hashlib import sha256
+
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
+from itsdangerous import Signer
 
-from jit_middleware.keyring import Keyring
+from jit_middleware.keyring import Keyring, Signature
 
 OLD, NEW, RETIRED = b"o" * 32, b"n" * 32, b"r" * 32
 NOW = 1_800_000_000
@@ -18,6 +22,24 @@ def test_keys_are_derived_by_hkdf_sha_256_without_a_salt(secret: bytes, purpose:
     info = b"jit_middleware/" + purpose.encode()
     expected = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(secret)
     assert Keyring([NEW, secret]).derive(purpose)[1] == expected
+
+
+@pytest.mark.parametrize("text", ["", "abc", "1:x:ff", "a.b.c", "é"])
+def test_a_signature_is_written_as_itsdangerous_writes_it(text: str) -> None:
+    keys = Keyring([NEW, OLD]).derive("session")
+    theirs = Signer(list(reversed(keys)), key_derivation="none", digest_method=sha256)
+    ours = Signature(keys)
+    assert ours.sign(text) == theirs.sign(text).decode()
+    assert ours.tag(text) == theirs.get_signature(text).decode()
+
+
+def test_a_signature_has_one_spelling() -> None:
+    """base64 alone has four for each: the last character of 43 has two bits to spare."""
+    signature = Keyring([NEW]).signature("session")
+    signed = signature.sign("abc")
+    alphabet = string.ascii_letters + string.digits + "-_"
+    assert [last for last in alphabet if signature.unsign(signed[:-1] + last) is not None] == [signed[-1]]
+    assert signature.unsign(signed + "=") is None
 
 
 def test_a_rotated_secret_still_verifies_and_no_longer_signs() -> None:

@@ -67,6 +67,10 @@ def every_page(pages: Pages, text: str = "Plain") -> dict[str, Response]:
         "restart": pages.restart(reference=text, retry_url="/_jit/login"),
         "signed_out": pages.signed_out(login_url="/_jit/login"),
         "confirm_logout": pages.confirm_logout(action_url="/_jit/logout", token=text, form_targets=[]),
+        "confirm_link": pages.confirm_link(
+            action_url="/_jit/link/oidc", nonce=text, provider=text, is_wrong=True, form_targets=[]
+        ),
+        "invitation": pages.invitation(action_url="/_jit/link", nonce=text, provider=text, form_targets=[]),
     }
 
 
@@ -81,7 +85,13 @@ def pages() -> Pages:
     return Pages(app_name="Notes", prefix_url="/_jit")
 
 
-@pytest.mark.parametrize("name", ["chooser", "error", "loop", "restart", "signed_out", "confirm_logout"])
+#: Their forms lead on to a provider, which may lead on to others.
+LEAD_ON = frozenset({"confirm_link", "invitation"})
+
+
+@pytest.mark.parametrize(
+    "name", ["chooser", "error", "loop", "restart", "signed_out", "confirm_logout", "confirm_link", "invitation"]
+)
 class TestEveryPage:
     def test_is_well_formed_and_accessible(self, pages: Pages, name: str) -> None:
         response = every_page(pages)[name]
@@ -109,8 +119,9 @@ class TestEveryPage:
         served = re.search(rb"<style>(.*?)</style>", response.body, re.DOTALL)
         assert served is not None
         digest = base64.b64encode(hashlib.sha256(served[1]).digest()).decode()
+        form = "'self' https:" if name in LEAD_ON else "'self'"
         assert header(response, "Content-Security-Policy") == (
-            f"default-src 'none'; style-src 'sha256-{digest}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+            f"default-src 'none'; style-src 'sha256-{digest}'; form-action {form}; base-uri 'none'; frame-ancestors 'none'"
         )
 
     def test_is_neither_stored_nor_framed_nor_sniffed(self, pages: Pages, name: str) -> None:
@@ -134,6 +145,27 @@ class TestEveryPage:
     def test_shows_undecodable_text_of_a_client(self, name: str) -> None:
         response = every_page(Pages(app_name="Notes \udcff", prefix_url="/_jit"), "bytes \udcff")[name]
         assert "Notes ?" in Document(response.body).words
+
+
+def test_password_page_names_its_field_for_people_and_password_managers(pages: Pages) -> None:
+    shown = pages.confirm_link(action_url="/l", nonce="n", provider="Corp", is_wrong=False, form_targets=[])
+    asked = Document(shown.body)
+    (field,) = [attributes for attributes in asked.all("input") if attributes.get("type") == "password"]
+    assert (field["name"], field["autocomplete"]) == ("password", "current-password")
+    assert {"for": field["id"]} in asked.all("label")
+    assert (shown.status, "aria-invalid" in field) == (200, False)
+    again = pages.confirm_link(action_url="/l", nonce="n", provider="Corp", is_wrong=True, form_targets=[])
+    (field,) = [each for each in Document(again.body).all("input") if each.get("type") == "password"]
+    assert (again.status, field["aria-describedby"]) == (403, "wrong")
+
+
+def test_pages_that_lead_on_name_a_provider_without_tls(pages: Pages) -> None:
+    to = ["http://127.0.0.1:9000/realms/x"]
+    for page in (
+        pages.confirm_link(action_url="/l", nonce="n", provider="p", is_wrong=False, form_targets=to),
+        pages.invitation(action_url="/l", nonce="n", provider="p", form_targets=to),
+    ):
+        assert "form-action 'self' https: http://127.0.0.1:9000;" in header(page, "Content-Security-Policy")
 
 
 def test_chooser_leads_each_choice_to_the_next_target(pages: Pages) -> None:

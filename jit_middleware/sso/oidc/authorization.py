@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
+from jit_middleware.model import StepUp
 from jit_middleware.settings.connections import OIDCConnection
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.client import ClientAuthentication
@@ -24,11 +25,24 @@ _CODE: Final = re.compile(r"[\x20-\x7e]{1,8192}")
 _REQUEST_URI: Final = re.compile(r"[\x21-\x7e]{1,2048}")
 
 
-def request_parameters(connection: OIDCConnection, login: LoginState, redirect_uri: str) -> dict[str, str]:
-    """Everything the authorization request says beside ``response_type`` and ``client_id``."""
+def request_parameters(
+    connection: OIDCConnection,
+    login: LoginState,
+    redirect_uri: str,
+    *,
+    offered_scopes: tuple[str, ...] = (),
+    offered_acr: tuple[str, ...] = (),
+) -> dict[str, str]:
+    """Everything the authorization request says beside ``response_type`` and ``client_id``.
+
+    ``offered_scopes`` are those that the provider's metadata lists: one that it does not know may fail the request
+    (RFC 6749 §4.1.2.1, ``invalid_scope``), so no other is asked for unless the operator names it. ``offered_acr`` are
+    the classes that it lists: of those that a step-up rule names, only these are any use to it.
+    """
+    wished = (scope for scope in connection.optional_scopes if scope in offered_scopes)
     parameters = {
         "redirect_uri": redirect_uri,
-        "scope": " ".join(connection.scopes),
+        "scope": " ".join(dict.fromkeys((*connection.scopes, *wished))),
         "state": login.state,
         "nonce": login.nonce,
         "code_challenge": code_challenge(login.code_verifier),
@@ -36,13 +50,16 @@ def request_parameters(connection: OIDCConnection, login: LoginState, redirect_u
     }
     if connection.response_mode is not None:
         parameters["response_mode"] = connection.response_mode
-    prompt = "login" if login.someone_else else connection.prompt
+    step_up = login.step_up or StepUp()
+    prompt = "login" if login.someone_else or step_up.insist else connection.prompt
     if prompt is not None:
         parameters["prompt"] = prompt
-    if connection.max_age is not None:
-        parameters["max_age"] = str(connection.max_age)
-    if connection.acr_values:
-        parameters["acr_values"] = " ".join(connection.acr_values)
+    ages = [age for age in (connection.max_age, step_up.max_age) if age is not None]
+    if ages:
+        parameters["max_age"] = str(min(ages))
+    acr_values = [name for name in step_up.acr if name in offered_acr] or step_up.acr or connection.acr_values
+    if acr_values:
+        parameters["acr_values"] = " ".join(acr_values)
     return parameters
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from jit_middleware.sso.oidc.jws import AsymmetricKey
 
 _LIFETIME: Final = 60
+_DEADLINE: Final = 10.0
 _ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _RSA: Final = ("PS256", "RS256", "PS384", "RS384", "PS512", "RS512")
 _CURVES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -67,8 +68,13 @@ class ClientAuthentication:
         self._basic = _basic(connection.client_id, connection.client_secret or "")
         self._key = _read_own_key(connection.private_key, connection.name) if connection.private_key else None
 
-    async def post(self, url: str, form: Mapping[str, str], metadata: ProviderMetadata) -> Fetched:
-        """Post this form to one of the provider's endpoints, authenticated. Raises ``ProviderUnavailable``."""
+    async def post(
+        self, url: str, form: Mapping[str, str], metadata: ProviderMetadata, *, deadline: float = _DEADLINE
+    ) -> Fetched:
+        """Post this form to one of the provider's endpoints, authenticated; ``deadline`` is in seconds.
+
+        Raises ``ProviderUnavailable``.
+        """
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"}
         client_id, secret = self._connection.client_id, self._connection.client_secret
         fields = dict(form)
@@ -82,7 +88,7 @@ class ClientAuthentication:
                 headers["Authorization"] = self._basic
             case _:
                 fields["client_id"] = client_id
-        return await self._transport.fetch(Fetch(url, "POST", headers, urlencode(fields).encode("ascii")))
+        return await self._transport.fetch(Fetch(url, "POST", headers, urlencode(fields).encode("ascii"), deadline))
 
     def _method(self, metadata: ProviderMetadata) -> str:
         connection = self._connection

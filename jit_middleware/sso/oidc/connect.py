@@ -22,7 +22,7 @@ from jit_middleware.sso.oidc.kept import Kept
 from jit_middleware.sso.oidc.keys import ProviderKeys
 from jit_middleware.sso.oidc.logout import logout_url
 from jit_middleware.sso.oidc.metadata import ProviderMetadata, fetch_metadata
-from jit_middleware.sso.oidc.token import exchange_code
+from jit_middleware.sso.oidc.token import exchange_code, use_refresh_token
 from jit_middleware.sso.oidc.userinfo import Userinfo
 from jit_middleware.sso.strategy import LoginState
 
@@ -51,10 +51,20 @@ class OIDCStrategy:
             return await fetch_metadata(connection.issuer, transport)
 
         self._metadata: Kept[ProviderMetadata] = Kept(load, clock=clock, locks=locks)
-        keys = ProviderKeys(self._metadata, transport, clock=clock, locks=locks)
+        self._keys = keys = ProviderKeys(self._metadata, transport, clock=clock, locks=locks)
         self._client = ClientAuthentication(connection, transport, clock=clock, tokens=tokens)
         self._verifier = IDTokenVerifier(connection, keys, clock=clock)
         self._userinfo = Userinfo(connection, keys, transport, clock=clock)
+
+    @property
+    def metadata(self) -> Kept[ProviderMetadata]:
+        """What the provider says of itself, for whoever else deals with it."""
+        return self._metadata
+
+    @property
+    def keys(self) -> ProviderKeys:
+        """The provider's keys, for whoever else verifies what it signs."""
+        return self._keys
 
     @property
     def name(self) -> str:
@@ -79,7 +89,13 @@ class OIDCStrategy:
     async def request_phase(self, login: LoginState) -> str:
         metadata = await self._metadata.get()
         client_id = self._connection.client_id
-        parameters = request_parameters(self._connection, login, self._redirect_uri)
+        parameters = request_parameters(
+            self._connection,
+            login,
+            self._redirect_uri,
+            offered_scopes=metadata.scopes,
+            offered_acr=metadata.acr_values,
+        )
         if metadata.requires_pushed_requests or self._connection.pushed_authorization:
             return await pushed_authorization_url(metadata, client_id, parameters, self._client)
         return authorization_url(metadata, client_id, parameters)
@@ -96,7 +112,14 @@ class OIDCStrategy:
         )
         claims = await self._verifier.verify(tokens.id_token, Redeemed(login, code, tokens.access_token))
         claims = await self._userinfo.complete(claims, tokens.access_token, metadata)
-        return identity_of(claims, self._connection, tokens.id_token)
+        return identity_of(claims, self._connection, tokens.id_token, tokens.refresh_token)
+
+    async def refresh(self, refresh_token: str) -> str | None:
+        """Ask, by a refresh token, whether the person is still welcome; the token that takes its place, if one does.
+
+        Raises ``ProviderRefused``, ``ProviderUnavailable`` or ``VerificationError``.
+        """
+        return await use_refresh_token(refresh_token, metadata=await self._metadata.get(), client=self._client)
 
     async def logout_phase(self, session: SessionRecord, *, return_url: str, state: str) -> str | None:
         try:

@@ -54,10 +54,10 @@ class IDTokenVerifier:
         check_parties(claims, connection.issuer, connection.client_id)
         check_subject(claims)
         _check_nonce(claims, redeemed.login.nonce)
-        _check_times(claims, now, connection.clock_skew)
+        _check_times(claims, now, connection)
         _check_hash(claims, "at_hash", redeemed.access_token, signed.algorithm, signer.curve)
         _check_hash(claims, "c_hash", redeemed.code, signed.algorithm, signer.curve)
-        _check_authentication(claims, connection, redeemed.login.created_at, now)
+        _check_authentication(claims, connection, redeemed.login, now)
         return claims
 
 
@@ -114,11 +114,13 @@ def _check_nonce(claims: Mapping[str, JSON], nonce: str) -> None:
         raise VerificationError(Reason.NONCE_MISMATCH)
 
 
-def _check_times(claims: Mapping[str, JSON], now: int, skew: int) -> None:
+def _check_times(claims: Mapping[str, JSON], now: int, connection: OIDCConnection) -> None:
+    skew = connection.clock_skew
     expires, issued, begins = (time_claim(claims, name) for name in ("exp", "iat", "nbf"))
     if expires is None or issued is None:
         raise VerificationError(Reason.CLAIM_MISSING, "exp" if expires is None else "iat")
-    if now >= expires + skew:
+    # Where the session ends with the token, one that has ended begins none.
+    if now >= expires + (0 if connection.session_ceiling == "id_token" else skew):
         raise VerificationError(Reason.TOKEN_EXPIRED)
     if issued > now + skew or (begins is not None and begins > now + skew):
         raise VerificationError(Reason.TOKEN_NOT_YET_VALID)
@@ -141,8 +143,11 @@ def half_hash(text: str, algorithm: str, curve: str) -> str:
     return urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode("ascii")
 
 
-def _check_authentication(claims: Mapping[str, JSON], connection: OIDCConnection, started_at: int, now: int) -> None:
-    """When and how the person signed in, against what this connection asks for (OIDC Core §3.1.3.7 (12), (13))."""
+def _check_authentication(claims: Mapping[str, JSON], connection: OIDCConnection, login: LoginState, now: int) -> None:
+    """When and how the person signed in, against what this connection asks for (OIDC Core §3.1.3.7 (12), (13)).
+
+    A step-up asks for classes of its own in place of the connection's; whoever began it judges them.
+    """
     signed_in = time_claim(claims, "auth_time")
     if signed_in is not None and signed_in > now + connection.clock_skew:
         raise VerificationError(Reason.CLAIM_MALFORMED, "auth_time")
@@ -150,10 +155,11 @@ def _check_authentication(claims: Mapping[str, JSON], connection: OIDCConnection
         if signed_in is None:
             raise VerificationError(Reason.CLAIM_MISSING, "auth_time")
         # Counted back from the moment we asked, as the provider does: a slow login is not an old one.
-        if signed_in < started_at - connection.max_age - connection.clock_skew:
+        if signed_in < login.created_at - connection.max_age - connection.clock_skew:
             raise VerificationError(Reason.LOGIN_TOO_OLD)
     acr = text_claim(claims, "acr")
-    if connection.acr_values and acr not in connection.acr_values:
+    wants_others = login.step_up is not None and bool(login.step_up.acr)
+    if connection.acr_values and not wants_others and acr not in connection.acr_values:
         raise VerificationError(Reason.ACR_INSUFFICIENT)
     ends = time_claim(claims, "session_expiry")
     if ends is not None and now >= ends + connection.clock_skew:

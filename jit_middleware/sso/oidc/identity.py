@@ -16,7 +16,9 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_EMAIL: Final = 320
 
 
-def identity_of(claims: Mapping[str, JSON], connection: OIDCConnection, id_token: str) -> VerifiedIdentity:
+def identity_of(
+    claims: Mapping[str, JSON], connection: OIDCConnection, id_token: str, refresh_token: str | None = None
+) -> VerifiedIdentity:
     """Who signed in. Raises ``VerificationError`` for claims of a wrong type."""
     email = _email(claims)
     return VerifiedIdentity(
@@ -31,9 +33,16 @@ def identity_of(claims: Mapping[str, JSON], connection: OIDCConnection, id_token
         auth_time=time_claim(claims, "auth_time"),
         acr=text_claim(claims, "acr"),
         amr=_amr(claims),
-        session_ceiling=time_claim(claims, "session_expiry"),
+        session_ceiling=_ceiling(claims, connection),
         logout_hint=id_token,
+        refresh_token=refresh_token if connection.refresh_probe is not None else None,
     )
+
+
+def _ceiling(claims: Mapping[str, JSON], connection: OIDCConnection) -> int | None:
+    names = ("session_expiry", "exp") if connection.session_ceiling == "id_token" else ("session_expiry",)
+    ends = (time_claim(claims, name) for name in names)
+    return min((end for end in ends if end is not None), default=None)
 
 
 def _email(claims: Mapping[str, JSON]) -> str | None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES: Final = 65_536
 
+#: The ``typ`` of an ID token, lower case; ``None`` stands for a header without one.
+ID_TOKEN_TYPES: Final[frozenset[str | None]] = frozenset({None, "jwt"})
+
 #: The only algorithms there are, whatever is configured: public-key signatures (RFC 8725 §3.1), never none, never HMAC.
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519", "Ed448"}
@@ -57,11 +60,20 @@ class SignedToken:
             raise VerificationError(Reason.TOKEN_MALFORMED, f"payload: {problem}") from None
 
 
-def read_token(token: str, algorithms: Collection[str]) -> SignedToken:
-    """Take a compact JWS apart and judge its header (RFC 8725 §3). Raises ``VerificationError``."""
+def read_token(
+    token: str,
+    algorithms: Collection[str],
+    *,
+    types: Collection[str | None] = ID_TOKEN_TYPES,
+    most_bytes: int = MAX_BYTES,
+) -> SignedToken:
+    """Take a compact JWS apart and judge its header (RFC 8725 §3), ``typ`` being one of ``types``.
+
+    Raises ``VerificationError``.
+    """
     from joserfc.util import urlsafe_b64decode
 
-    if len(token) > MAX_BYTES:
+    if len(token) > most_bytes:
         raise VerificationError(Reason.TOKEN_TOO_LARGE)
     try:
         raw_header, raw_payload, raw_signature = token.encode("ascii").split(b".")
@@ -76,6 +88,7 @@ def read_token(token: str, algorithms: Collection[str]) -> SignedToken:
     if not isinstance(algorithm, str) or algorithm not in algorithms or algorithm not in ALGORITHMS:
         raise VerificationError(Reason.ALGORITHM_NOT_ALLOWED)
     _check_header(header)
+    _check_type(header, types)
     if not isinstance(kid, str | None):
         raise VerificationError(Reason.TOKEN_MALFORMED, "kid is not a string")
     return SignedToken(algorithm, kid, payload, raw_header + b"." + raw_payload, signature)
@@ -88,9 +101,15 @@ def _check_header(header: Mapping[str, JSON]) -> None:
     # RFC 7515 §10: keys come from the connection's key set alone, never from the token (CVE-2026-27962).
     if "jwk" in header or "jku" in header or "x5c" in header or "x5u" in header:
         raise VerificationError(Reason.KEY_IN_HEADER)
-    typ = header.get("typ", "JWT")
-    # RFC 8725 §3.11: at+jwt, logout+jwt and the like are made for another purpose.
-    if not isinstance(typ, str) or typ.lower() not in {"jwt", "application/jwt"}:
+
+
+def _check_type(header: Mapping[str, JSON], types: Collection[str | None]) -> None:
+    """RFC 8725 §3.11: ``at+jwt``, ``logout+jwt`` and the like are each made for one purpose."""
+    if "typ" not in header and None in types:
+        return
+    typ = header.get("typ")
+    # RFC 7515 §4.1.9: a media type, so without regard to case, and "application/" may be left out.
+    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in types:
         raise VerificationError(Reason.TOKEN_TYPE_CONFUSED, "typ")
 
 

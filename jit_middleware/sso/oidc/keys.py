@@ -1,7 +1,8 @@
 """The provider's keys (RFC 7517), read one by one: a key we cannot use is passed over, never a reason to stop logins.
 
-Keys come from the ``jwks_uri`` of the connection's metadata and from nowhere else. A token that names a key we do not
-have makes us ask again once, and then not for a while, so that such tokens cannot be turned against the provider.
+Keys come from the ``jwks_uri`` of the connection's metadata, or of its settings, and from nowhere else. A token that
+names a key we do not have makes us ask again once, and then not for a while, so that such tokens cannot be turned
+against the provider.
 
 joserfc is imported when there is a key to read, not when the application starts.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
@@ -18,7 +19,6 @@ from jit_middleware.ports import Clock, Fetch, Locks, Transport
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.jws import SignedToken
 from jit_middleware.sso.oidc.kept import Kept
-from jit_middleware.sso.oidc.metadata import ProviderMetadata
 from jit_middleware.sso.oidc.reasons import Reason
 
 if TYPE_CHECKING:
@@ -65,10 +65,34 @@ class KeySet:
         return named or [key for key in able if key.kid is None]
 
 
+class HasKeys(Protocol):
+    """What says where a provider's keys are: its metadata."""
+
+    @property
+    def jwks_uri(self) -> str: ...
+
+
+class KeySource(Protocol):
+    """Where one learns that."""
+
+    async def get(self) -> HasKeys: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAt:
+    """Keys at an address that the operator has configured."""
+
+    jwks_uri: str
+
+    async def get(self) -> HasKeys:
+        """Itself."""
+        return self
+
+
 class ProviderKeys:
     """The keys of one connection's provider, kept and renewed."""
 
-    def __init__(self, metadata: Kept[ProviderMetadata], transport: Transport, *, clock: Clock, locks: Locks) -> None:
+    def __init__(self, metadata: KeySource, transport: Transport, *, clock: Clock, locks: Locks) -> None:
         self._metadata = metadata
         self._transport = transport
         self._kept: Kept[KeySet] = Kept(self._fetch, clock=clock, locks=locks)

@@ -34,6 +34,8 @@ class ProviderMetadata:
     promises_response_iss: bool
     client_auth_methods: tuple[str, ...]
     client_auth_algorithms: tuple[str, ...]
+    scopes: tuple[str, ...]
+    acr_values: tuple[str, ...] = ()
 
 
 async def fetch_metadata(issuer: str, transport: Transport) -> ProviderMetadata:
@@ -68,6 +70,8 @@ def read_metadata(document: Mapping[str, JSON], issuer: str) -> ProviderMetadata
         promises_response_iss=_flag(document, "authorization_response_iss_parameter_supported"),
         client_auth_methods=_names(document, "token_endpoint_auth_methods_supported"),
         client_auth_algorithms=_names(document, "token_endpoint_auth_signing_alg_values_supported"),
+        scopes=_wishes(document, "scopes_supported"),
+        acr_values=_wishes(document, "acr_values_supported"),
     )
 
 
@@ -112,3 +116,8 @@ def _names(document: Mapping[str, JSON], name: str) -> tuple[str, ...]:
     if not isinstance(values, list):
         raise VerificationError(Reason.METADATA_MALFORMED, f"{name} is not a list")
     return tuple(value for value in values if isinstance(value, str))
+
+
+def _wishes(document: Mapping[str, JSON], name: str) -> tuple[str, ...]:
+    """Only a wish depends on it, so a list that is none is no reason to turn everybody away."""
+    return _names(document, name) if isinstance(document.get(name), list) else ()

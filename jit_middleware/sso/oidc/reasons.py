@@ -48,9 +48,9 @@ class Reason(enum.StrEnum):
 
     # Any signed token (RFC 7515, RFC 8725)
     TOKEN_MALFORMED = "token_malformed"  # not a compact JWS of a strict JSON object
-    TOKEN_TOO_LARGE = "token_too_large"  # more than 64 KiB
+    TOKEN_TOO_LARGE = "token_too_large"  # more than 64 KiB, or 16 KiB for what is pushed at us
     ALGORITHM_NOT_ALLOWED = "algorithm_not_allowed"  # an algorithm outside the configured list, none and HMAC always
-    TOKEN_TYPE_CONFUSED = "token_type_confused"  # a logout, access or other token where an ID token belongs
+    TOKEN_TYPE_CONFUSED = "token_type_confused"  # a token of another kind than belongs here
     CRITICAL_HEADER = "critical_header"  # a header that changes how the token is to be read (crit, b64)
     KEY_IN_HEADER = "key_in_header"  # the token brings its own key or says where to get it (jwk, jku, x5c, x5u)
     SIGNATURE_INVALID = "signature_invalid"  # no key of the provider verifies it
@@ -71,6 +71,11 @@ class Reason(enum.StrEnum):
     LOGIN_TOO_OLD = "login_too_old"  # the person signed in longer ago than max_age allows
     ACR_INSUFFICIENT = "acr_insufficient"  # the login is of none of the requested classes
     SESSION_ENDED = "session_ended"  # session_expiry has passed
+
+    # What is pushed at us (OIDC Back-Channel Logout §2.6, RFC 8417, SSF 1.0)
+    EVENT_MISMATCH = "event_mismatch"  # events is not there, or does not hold exactly what belongs into this token
+    CLAIM_FORBIDDEN = "claim_forbidden"  # a claim that this kind of token never has: nonce, or exp and sub
+    SUBJECT_IDENTIFIER_UNSUPPORTED = "subject_identifier_unsupported"  # a format that names nobody here (RFC 9493)
 
     # Userinfo (OIDC Core §5.3)
     USERINFO_UNSUPPORTED = "userinfo_unsupported"  # userinfo is always to be asked, and the provider has none

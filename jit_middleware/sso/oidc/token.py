@@ -17,14 +17,17 @@ from jit_middleware.sso.oidc.reasons import Reason, refused
 
 #: What may stand in an Authorization header: no blank, no control character, so nothing can be smuggled behind it.
 _ACCESS_TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}")
+_REFRESH_TOKEN: Final = re.compile(r"[\x20-\x7e]{1,16384}")  # RFC 6749 A.17
+_REFRESH_DEADLINE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the provider gave for the code. The ID token is not verified; a refresh token is not even kept."""
+    """What the provider gave for the code. The ID token is not verified."""
 
     id_token: str = field(repr=False)
     access_token: str = field(repr=False)
+    refresh_token: str | None = field(default=None, repr=False)
 
 
 async def exchange_code(
@@ -42,6 +45,10 @@ async def exchange_code(
 
 def judge_tokens(answer: Fetched) -> Tokens:
     """The tokens in this answer, by the rules of RFC 6749 §5 and OIDC Core §3.1.3.3."""
+    return _read_tokens(_read_answer(answer))
+
+
+def _read_answer(answer: Fetched) -> Mapping[str, JSON]:
     if answer.status >= 500 or answer.status == 429:
         raise ProviderUnavailable(Reason.TOKEN_ENDPOINT_FAILED, f"status {answer.status}")
     try:
@@ -52,10 +59,10 @@ def judge_tokens(answer: Fetched) -> Tokens:
         raise refused(document["error"])
     if answer.status != 200:
         raise ProviderUnavailable(Reason.TOKEN_ENDPOINT_FAILED, f"status {answer.status}")
-    return _read_tokens(document)
+    return document
 
 
-def _read_tokens(document: Mapping[str, JSON]) -> Tokens:
+def _read_access_token(document: Mapping[str, JSON]) -> str:
     token_type = document.get("token_type")
     # RFC 6749 §5.1: the type is compared without case; a type we do not know must not be used (§7.1).
     if not isinstance(token_type, str) or token_type.lower() != "bearer":
@@ -63,7 +70,30 @@ def _read_tokens(document: Mapping[str, JSON]) -> Tokens:
     access_token = document.get("access_token")
     if not isinstance(access_token, str) or not _ACCESS_TOKEN.fullmatch(access_token):
         raise VerificationError(Reason.ACCESS_TOKEN_MALFORMED)
+    return access_token
+
+
+def _read_tokens(document: Mapping[str, JSON]) -> Tokens:
+    access_token = _read_access_token(document)
     id_token = document.get("id_token")
     if not isinstance(id_token, str) or not id_token:
         raise VerificationError(Reason.ID_TOKEN_MISSING)
-    return Tokens(id_token, access_token)
+    return Tokens(id_token, access_token, _refresh_token(document))
+
+
+async def use_refresh_token(
+    refresh_token: str, *, metadata: ProviderMetadata, client: ClientAuthentication
+) -> str | None:
+    """Have the provider honour a refresh token (RFC 6749 §6); the one that takes its place, if there is one.
+
+    What else it answers is not looked at. Raises ``ProviderRefused``, ``VerificationError`` or ``ProviderUnavailable``.
+    """
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    document = _read_answer(await client.post(metadata.token_endpoint, form, metadata, deadline=_REFRESH_DEADLINE))
+    _read_access_token(document)
+    return _refresh_token(document)
+
+
+def _refresh_token(document: Mapping[str, JSON]) -> str | None:
+    token = document.get("refresh_token")
+    return token if isinstance(token, str) and _REFRESH_TOKEN.fullmatch(token) else None

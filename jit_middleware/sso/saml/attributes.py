@@ -10,13 +10,11 @@ and never an attribute's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Final, cast
-
-import jmespath
-from jmespath.exceptions import JMESPathError
+from collections.abc import Sequence
+from typing import Final
 
 from jit_middleware.model import JSON, Claims
+from jit_middleware.settings.evaluation import TooCostly, evaluation
 from jit_middleware.sso.saml.expectations import VerifiedAssertion
 
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -44,13 +42,11 @@ def claims_of(assertion: VerifiedAssertion, subject: str, groups: str) -> Claims
 
 
 def searched(expression: str, claims: Claims) -> JSON:
-    """What a JMESPath expression of the settings finds in the claims; ``None`` where it meets what it cannot use."""
-    if not expression:
-        return None
-    search = cast("Callable[[object], JSON]", jmespath.compile(expression).search)
+    """What a JMESPath expression of the settings finds in the claims; ``None`` where it meets what it cannot use, or
+    would take too long (provisioning asks it again, and refuses the login by name)."""
     try:
-        return search(claims)
-    except (JMESPathError, RecursionError):
+        return evaluation(expression)(claims)
+    except TooCostly:
         return None
 
 

@@ -125,25 +125,30 @@ class SAMLStrategy:
         return sent(xml, destination, binding=binding, parameter="SAMLRequest", relay_state=login.state, key=key)
 
     async def callback_phase(self, answer: Mapping[str, str], login: LoginState) -> VerifiedIdentity:
-        return await self._identify(answer, derived_id(login.nonce), since=login.created_at)
+        contexts = () if login.step_up is not None and login.step_up.acr else self._connection.authn_contexts
+        return await self._identify(answer, derived_id(login.nonce), since=login.created_at, contexts=contexts)
 
     async def unsolicited_phase(self, answer: Mapping[str, str]) -> VerifiedIdentity:
         if not self.allows_unsolicited:
             raise VerificationError("idp_initiated_off", "a login that began at the provider")
-        return await self._identify(answer, None, since=self._clock.now() - _FRESH)
+        contexts = self._connection.authn_contexts
+        return await self._identify(answer, None, since=self._clock.now() - _FRESH, contexts=contexts)
 
-    async def _identify(self, answer: Mapping[str, str], request_id: str | None, *, since: int) -> VerifiedIdentity:
-        """Who signed in; ``since`` is when at the earliest, where the connection forces a new authentication."""
+    async def _identify(
+        self, answer: Mapping[str, str], request_id: str | None, *, since: int, contexts: tuple[str, ...]
+    ) -> VerifiedIdentity:
+        """Who signed in; ``since`` is when at the earliest, where the connection forces a new authentication, and
+        ``contexts`` are how, where they are not judged by whoever asks (a step-up)."""
         idp = await self._idp.get()
         try:
-            assertion = await self._verify(answer, request_id, idp)
+            assertion = await self._verify(answer, request_id, idp, contexts)
         except VerificationError as error:
             renewed = await self._idp.renewed(idp) if error.reason in _UNKNOWN_KEY else idp
             if renewed.certificates == idp.certificates:
                 if error.reason == Reason.STATUS_NOT_SUCCESS:
                     raise ProviderRefused(error.reason, error.detail) from error
                 raise
-            assertion = await self._verify(answer, request_id, renewed)
+            assertion = await self._verify(answer, request_id, renewed, contexts)
         if self._connection.force_authn and assertion.authn_instant < since - self._connection.clock_skew:
             # Core §3.4.1: the provider is asked to authenticate the person anew, and not every provider does.
             raise VerificationError(
@@ -151,7 +156,9 @@ class SAMLStrategy:
             )
         return identity_of(assertion, self._connection, sp_entity_id=self._entity_id)
 
-    async def _verify(self, answer: Mapping[str, str], request_id: str | None, idp: IdPMetadata) -> VerifiedAssertion:
+    async def _verify(
+        self, answer: Mapping[str, str], request_id: str | None, idp: IdPMetadata, contexts: tuple[str, ...]
+    ) -> VerifiedAssertion:
         expected = Expectations(
             idp_entity_id=idp.entity_id,
             idp_certificates=idp.certificates,
@@ -161,7 +168,7 @@ class SAMLStrategy:
             now=self._clock.now(),
             clock_skew=self._connection.clock_skew,
             decryption_keys=self._keys,
-            requested_contexts=self._connection.authn_contexts,
+            requested_contexts=contexts,
         )
         response = answer.get("SAMLResponse", "")
         return await self._offload(lambda: self._verifier.verify(response, expected))

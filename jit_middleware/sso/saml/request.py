@@ -15,6 +15,7 @@ from urllib.parse import urlencode
 
 from lxml import etree
 
+from jit_middleware.model import StepUp
 from jit_middleware.settings import SAMLConnection
 from jit_middleware.sso.saml.idp_metadata import POST, REDIRECT
 from jit_middleware.sso.saml.keys import SPKey
@@ -51,16 +52,21 @@ def authn_request(
     root = message("AuthnRequest", derived_id(login.nonce), issuer=sp_entity_id, destination=destination, now=now)
     root.set("ProtocolBinding", POST)
     root.set("AssertionConsumerServiceURL", acs_url)
-    if connection.force_authn or login.someone_else:
+    step_up = login.step_up or StepUp()
+    # SAML has no word for how recent an authentication has to be: only for a new one.
+    anew = login.someone_else or step_up.insist or step_up.max_age is not None
+    if connection.force_authn or anew:
         root.set("ForceAuthn", "true")
-    if connection.is_passive and not login.someone_else:
+    if connection.is_passive and not anew and login.step_up is None:
         root.set("IsPassive", "true")
     if connection.name_id_format != "none":
         policy = etree.SubElement(root, samlp("NameIDPolicy"), Format=FORMATS[connection.name_id_format])
         policy.set("AllowCreate", "true")
-    if connection.authn_contexts:
+    # A rule may name classes of other protocols too; those of SAML are URIs (Core §2.7.2.2).
+    wanted = [name for name in step_up.acr if ":" in name] or step_up.acr or connection.authn_contexts
+    if wanted:
         contexts = etree.SubElement(root, samlp("RequestedAuthnContext"), Comparison="exact")
-        for name in connection.authn_contexts:
+        for name in wanted:
             etree.SubElement(contexts, saml("AuthnContextClassRef")).text = name
     return etree.tostring(root)
 

@@ -4,8 +4,9 @@
 // so that it never outlives the tests. CONFIG: {"port": 0 or a port, "keys": [private JWK…], "clients": [metadata…],
 // "users": {sub: claims}, "claimsIn": "id_token" | "userinfo"}.
 //
-// Below /_test, POST with a JSON body: client (metadata), user ({sub, password, claims}), keys ({keys}, the first of a kind signs),
-// settings ({claimsIn}); GET: events and requests, each of which empties what it reports.
+// Below /_test, POST with a JSON body: client (metadata), user ({sub, password, claims}), withdraw ({sub}: whatever they granted), keys ({keys}, the first of a kind signs),
+// settings ({claimsIn}), page ({html}); GET: events and requests, each of which empties what it reports, and page, which shows
+// that HTML: the library has no front-channel logout any more, so a test brings the page with the frame.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -15,6 +16,7 @@ const config = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const users = new Map();
 const events = [];
 const requests = [];
+let shown = "";
 
 // --- what the provider remembers ---------------------------------------------------------------------------------
 
@@ -62,6 +64,10 @@ class Store {
 
   async destroy(id) {
     Store.#entries.delete(this.#key(id));
+  }
+
+  static withdraw(accountId) {
+    for (const [key, { payload }] of Store.#entries) if (key.startsWith("Grant:") && payload.accountId === accountId) Store.#entries.delete(key);
   }
 
   async revokeByGrantId(grantId) {
@@ -114,6 +120,7 @@ function build() {
     clientAuthMethods: AUTHENTICATION,
     conformIdTokenClaims: claimsIn === "userinfo",
     pkce: { required: () => true },
+    rotateRefreshToken: () => true,
     fetch: fetchAnywhere,
     findAccount: (context, sub) => users.has(sub) && { accountId: sub, claims: () => ({ sub, ...users.get(sub).claims }) },
     loadExistingGrant: consentForAll,
@@ -196,7 +203,9 @@ function loginForm(hint, problem) {
 }
 
 async function interact(request, response) {
-  const { params } = await provider.interactionDetails(request, response);
+  const { params, prompt } = await provider.interactionDetails(request, response);
+  // The person has signed in, and agrees to what prompt=consent asks: offline_access is not given without it.
+  if (prompt.name === "consent") return provider.interactionFinished(request, response, { consent: {} }, { mergeWithLastSubmission: true });
   response.setHeader("content-type", "text/html; charset=utf-8");
   if (request.method !== "POST") return response.end(loginForm(params.login_hint, ""));
   const form = new URLSearchParams(await body(request));
@@ -223,6 +232,9 @@ const DOOR = {
   "POST /_test/user": ({ sub, password, claims }) => {
     users.set(sub, { password, claims });
   },
+  "POST /_test/withdraw": ({ sub }) => {
+    Store.withdraw(sub);
+  },
   "POST /_test/keys": (replacement) => {
     keys = replacement.keys;
     build();
@@ -230,6 +242,9 @@ const DOOR = {
   "POST /_test/settings": (settings) => {
     claimsIn = settings.claimsIn;
     build();
+  },
+  "POST /_test/page": ({ html }) => {
+    shown = html;
   },
   "GET /_test/events": () => events.splice(0),
   "GET /_test/requests": () => requests.splice(0),
@@ -259,6 +274,7 @@ const server = createServer(async (request, response) => {
   const path = request.url.split("?")[0];
   const act = DOOR[`${request.method} ${path}`];
   if (act) return controlled(act, request, response);
+  if (path === "/_test/page") return response.setHeader("content-type", "text/html; charset=utf-8").end(shown);
   requests.push(`${request.method} ${path}`);
   if (!path.startsWith("/interaction/")) return answer(request, response);
   try {

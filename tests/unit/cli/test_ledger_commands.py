@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 from jit_middleware.cli import main
-from jit_middleware.model import AuditEvent, IdentityLink, Profile, SessionRecord, Status
+from jit_middleware.model import AuditEvent, Grant, IdentityLink, Profile, SessionRecord, Status
 from jit_middleware.ports import Transaction
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware_sqlalchemy import SQLAlchemyLedger
@@ -45,15 +46,24 @@ class Place:
 
         return asyncio.run(conversation())
 
-    def user(self, username: str, *, email: str | None = None, session: str | None = None) -> str:
-        """A user with one identity and one live session; the user's id."""
+    def user(
+        self,
+        username: str,
+        *,
+        email: str | None = None,
+        session: str | None = None,
+        status: Status = Status.ACTIVE,
+    ) -> str:
+        """A user with one identity, and one live session if they are active; the user's id."""
         now = int(time.time())
 
         async def work(tx: Transaction) -> str:
             assert tx.users is not None
-            user = await tx.users.create(Profile(f"key-{username}", username, email))
+            user = await tx.users.create(Profile(f"key-{username}", username, email, status=status))
             link = IdentityLink("oidc", "https://login.invalid", f"sub-{username}", f"key-{username}", user.id)
             await tx.add_link(link)
+            if status is not Status.ACTIVE:
+                return user.id
             await tx.add_session(
                 SessionRecord(
                     id=session or f"session-{username}",
@@ -66,6 +76,7 @@ class Place:
                     expires_at=now + 3600,
                     last_seen_at=now,
                     authenticated_at=now,
+                    idp_session=f"sid-of-{session or f'session-{username}'}",
                 )
             )
             return user.id
@@ -77,6 +88,15 @@ class Place:
             account = await tx.find_account(user_id)
             assert account is not None
             return account.status
+
+        return self.work(work)
+
+    def roles(self, user_id: str) -> list[str]:
+        async def work(tx: Transaction) -> list[str]:
+            account = await tx.find_account(user_id)
+            assert account is not None
+            assert account.user is not None
+            return list(account.user.roles)
 
         return self.work(work)
 
@@ -194,7 +214,7 @@ def test_resumed_user_is_active_again(place: Place) -> None:
         ("suspend", "suspended"),
         ("resume", "active"),
         ("deactivate", "deprovisioned"),
-        ("resume", "active"),
+        ("reinstate", "active"),
     ):
         code, out, _ = place.run("users", verb, "ada")
         assert code == 0
@@ -237,12 +257,52 @@ def test_revoking_ends_just_what_matches(place: Place, selector: str) -> None:
     assert (code, out, err) == (1, "", "No live session matches.\n")
 
 
+@pytest.mark.parametrize(
+    ("selectors", "left"),
+    [
+        (["--connection", "oidc"], set()),
+        (["--connection", "other"], {"session-ada", "session-eve"}),
+        (["--connection", "oidc", "--idp-session", "sid-of-session-ada"], {"session-eve"}),
+        (["--connection", "other", "--idp-session", "sid-of-session-ada"], {"session-ada", "session-eve"}),
+        (["--session", "session-ada", "--connection", "oidc"], {"session-eve"}),
+        (["--session", "session-ada", "--user", "nobody"], {"session-ada", "session-eve"}),
+    ],
+    ids=lambda value: "-".join(sorted(value)),
+)
+def test_revoking_ends_what_matches_everything_named(place: Place, selectors: list[str], left: set[str]) -> None:
+    place.user("ada")
+    place.user("eve")
+    assert place.run("sessions", "revoke", *selectors)[0] == (1 if len(left) == 2 else 0)
+    assert place.live() == left
+    ended = [event for event in place.events() if event["type"] == "session.ended"]
+    assert {event["session"] for event in ended} == {"session-ada", "session-eve"} - left
+    assert all(str(event["data"]["actor"]).startswith("cli") for event in ended)  # type: ignore[index]
+
+
+def test_the_list_shows_when_sessions_began_were_seen_and_expire(place: Place) -> None:
+    place.user("ada")
+    head, line = place.run("sessions", "list", "--connection", "oidc")[1].splitlines()
+    assert [word for word in re.split(r"\s{2,}", head) if word] == [
+        "id", "user", "connection", "created", "last seen", "expires",
+    ]  # fmt: skip
+    assert "session-ada" in line
+    [said] = place.json("sessions", "list", "--connection", "oidc")  # type: ignore[misc]
+    assert said["idp_session"] == "sid-of-session-ada"
+    assert {"created_at", "last_seen_at", "expires_at"} <= set(said)
+    assert "token" not in json.dumps(said)
+    assert place.json("sessions", "list", "--connection", "other") == []
+
+
 def test_revoking_all_ends_every_session(place: Place) -> None:
     place.user("ada")
     place.user("eve")
-    assert place.json("sessions", "revoke", "--all") == {"ended": 2}
+    code, out, err = place.run("sessions", "revoke", "--all")
+    assert (code, out) == (2, "")
+    assert "--yes" in err
+    assert place.live() == {"session-ada", "session-eve"}
+    assert place.json("sessions", "revoke", "--all", "--yes") == {"ended": 2}
     assert place.live() == set()
-    assert place.json("sessions", "revoke", "--all") == {"ended": 0}
+    assert place.json("sessions", "revoke", "--all", "--yes") == {"ended": 0}
 
 
 def events(place: Place, count: int) -> None:
@@ -285,6 +345,131 @@ def test_session_whose_id_looks_like_an_option_is_revoked(place: Place, name: st
     assert place.json("sessions", "revoke", "--session", name) == {"ended": 1}
 
 
+def test_each_way_out_names_the_way_in(place: Place) -> None:
+    user_id = place.user("ada")
+    for verb, wrong, right in (("suspend", "reinstate", "resume"), ("deactivate", "resume", "reinstate")):
+        assert place.run("users", verb, "ada")[0] == 0
+        code, out, err = place.run("users", wrong, "ada")
+        assert (code, out) == (1, "")
+        assert f"use `users {right}`" in err
+        assert place.run("users", right, "ada")[0] == 0
+    assert place.status(user_id) is Status.ACTIVE
+
+
+def test_waiting_user_is_found_and_approved_with_a_role(place: Place) -> None:
+    place.user("eve")
+    user_id = place.user("ada", status=Status.PENDING)
+    assert [each["id"] for each in place.json("users", "list", "--status", "pending")] == [user_id]  # type: ignore[attr-defined]
+    code, _, err = place.run("users", "resume", "ada")
+    assert code == 1
+    assert "use `users approve`" in err
+    said = place.json("users", "approve", "ada", "--role", "editor", "--role", "-odd")
+    assert said == {"user": user_id, "was": "pending", "status": "active", "done": True}
+    assert place.json("users", "list", "--status", "pending") == []
+    assert place.roles(user_id) == ["-odd", "editor"]
+    types = [event["type"] for event in place.events()]
+    assert types == ["user.active", "role.granted", "role.granted"]
+
+
+def test_list_of_an_unknown_status_is_wrong_use(place: Place) -> None:
+    code, out, err = place.run("users", "list", "--status", "gone")
+    assert (code, out) == (2, "")
+    assert "invalid choice" in err
+
+
+def test_deleted_user_is_forgotten_only_then(place: Place) -> None:
+    user_id = place.user("ada")
+    code, _, err = place.run("users", "erase", "ada")
+    assert code == 1
+    assert "delete them first" in err
+    assert place.json("users", "delete", "ada") == {
+        "user": user_id,
+        "was": "active",
+        "status": "deleted",
+        "done": True,
+    }
+    assert place.live() == set()
+    code, out, _ = place.run("users", "erase", "ada")
+    assert code == 0
+    assert "was deleted and is erased now" in out
+    assert place.run("users", "show", "ada")[0] == 1, "nobody has this name any more"
+    said = place.json("users", "show", "--id", user_id)
+    assert isinstance(said, dict)
+    assert (said["username"], said["identities"], said["status"]) == (None, [], "erased")
+    for verb in ("resume", "reinstate", "approve", "suspend", "delete"):
+        assert place.run("users", verb, "--id", user_id)[0] == 1
+    assert place.status(user_id) is Status.ERASED
+
+
+def test_no_seat_is_answered_no(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack 60: approving and reinstating do not overrun the seats."""
+    monkeypatch.setenv("JIT_SEAT_LIMIT", "1")
+    waiting = place.user("ada", status=Status.PENDING)
+    place.user("eve")
+    code, out, err = place.run("users", "approve", "ada")
+    assert (code, out) == (1, "")
+    assert "JIT_SEAT_LIMIT" in err
+    assert place.status(waiting) is Status.PENDING
+    assert place.run("users", "deactivate", "eve")[0] == 0
+    assert place.run("users", "approve", "ada")[0] == 0
+    assert place.run("users", "reinstate", "eve")[0] == 1
+
+
+def test_role_is_given_and_taken_by_hand(place: Place) -> None:
+    user_id = place.user("ada")
+    assert place.json("users", "grant", "ada", "editor") == {
+        "user": user_id,
+        "role": "editor",
+        "roles": ["editor"],
+        "done": True,
+    }
+    assert place.live() == {"session-ada"}
+    code, out, _ = place.run("users", "revoke-role", "ada", "editor")
+    assert (code, out) == (0, "ada holds no role now.\n")
+    code, out, err = place.run("users", "revoke-role", "ada", "editor")
+    assert (code, out) == (1, "")
+    assert "by hand" in err
+    assert place.run("users", "grant", "nobody", "editor")[0] == 1
+    assert [event["type"] for event in place.events()] == ["role.granted", "role.revoked"]
+
+
+def test_privileged_role_by_hand_ends_the_sessions(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_PRIVILEGED_ROLES", "admin")
+    place.user("ada")
+    place.user("eve")
+    assert place.run("users", "grant", "ada", "admin")[0] == 0
+    assert place.live() == {"session-eve"}
+
+
+def test_only_roles_of_the_catalogue_are_given_by_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIT_ROLE_CATALOGUE", "editor,viewer")
+    user_id = place.user("ada", status=Status.PENDING)
+    for arguments in (["grant", "ada", "admin"], ["approve", "ada", "--role", "admin"], ["grant", "ada", " "]):
+        code, out, err = place.run("users", *arguments)
+        assert (code, out) == (2, "")
+        assert err
+    assert place.status(user_id) is Status.PENDING
+    assert place.roles(user_id) == []
+
+
+def test_role_that_is_held_for_another_reason_as_well_is_named(place: Place) -> None:
+    user_id = place.user("ada")
+    place.work(lambda tx: tx.change_grants(user_id, add=[Grant("editor", "idp:oidc")], remove=[]))
+    assert place.run("users", "grant", "ada", "editor")[0] == 0
+    code, out, err = place.run("users", "revoke-role", "ada", "editor")
+    assert code == 0
+    assert "ada holds editor now" in out
+    assert "from idp:oidc" in err
+
+
+@pytest.mark.parametrize("name", ["-tR-Ro", "--all", "-"])
+def test_user_and_role_that_look_like_options_are_taken_as_they_are(place: Place, name: str) -> None:
+    user_id = place.user(name)
+    assert place.run("users", "grant", name, "-x")[0] == 0
+    assert place.roles(user_id) == ["-x"]
+    assert place.run("users", "revoke-role", "--", name, "-x")[0] == 0
+
+
 @pytest.mark.parametrize("name", ["-tR-Ro", "--all", "-"])
 def test_user_whose_name_looks_like_an_option_is_shown(place: Place, name: str) -> None:
     user_id = place.user(name)
@@ -310,5 +495,5 @@ def test_live_check_reports_provider_and_database(place: Place) -> None:
     assert found == {"oidc discovery": False, "database": True}
     place.run("migrate")
     _, out, _ = place.run("check", "--live")
-    assert "its schema 0001 is the current one" in out
+    assert "its schema 0002 is the current one" in out
     assert "FAIL  oidc discovery" in out

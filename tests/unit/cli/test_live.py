@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from jit_middleware.cli.live import Step, check_connection
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetch, Fetched
-from jit_middleware.settings import OIDCConnection
+from jit_middleware.settings import OIDCConnection, StepUpRule
 
 NOW = 1_800_000_000
 ISSUER = "https://login.example.org"
@@ -58,12 +58,14 @@ def answer(body: object, *, status: int = 200, date: int | None = NOW) -> Fetche
     return Fetched(status, headers, body if isinstance(body, bytes) else json.dumps(body).encode())
 
 
-def steps(connection: OIDCConnection | None = None, **answers: Fetched | None) -> dict[str, Step]:
+def steps(
+    connection: OIDCConnection | None = None, *, step_up: Sequence[StepUpRule] = (), **answers: Fetched | None
+) -> dict[str, Step]:
     known = {"discovery": answer(METADATA), "jwks": answer(KEYS)} | answers
     urls = {"discovery": DISCOVERY, "jwks": JWKS}
     provider = Provider({urls[name]: each for name, each in known.items() if each is not None})
     asked = connection or OIDCConnection("oidc", ISSUER, "app", "s")
-    found = asyncio.run(check_connection(asked, transport=provider, clock=StillClock()))
+    found = asyncio.run(check_connection(asked, transport=provider, clock=StillClock(), step_up=step_up))
     return {step.name.removeprefix("oidc "): step for step in found}
 
 
@@ -153,3 +155,38 @@ def test_configured_choices_are_compared_with_the_offer() -> None:
     assert failing(steps(connection)) == {"client auth", "response mode"}
     fitting = OIDCConnection("oidc", ISSUER, "app", "s", client_auth="client_secret_post", response_mode="query")
     assert failing(steps(fitting)) == set()
+
+
+RULES = (StepUpRule(("/admin/*",), acr=("phr",)), StepUpRule(("/keys",), max_age=60))
+
+
+@pytest.mark.parametrize(
+    ("offered", "warned"), [(["low", "phr"], False), (["low"], True), ([], True), (None, False)], ids=str
+)
+def test_a_rule_whose_acr_the_provider_does_not_offer_is_pointed_out(offered: list[str] | None, warned: bool) -> None:
+    step = steps(step_up=RULES, discovery=changed(acr_values_supported=offered))["step-up"]
+    assert step.ok, "the people of one provider may not be meant"
+    assert ("warning" in step.detail, "/admin/*" in step.detail) == (warned, warned)
+
+
+def test_without_rules_there_is_no_word_on_them() -> None:
+    assert "step-up" not in steps()
+    assert "refresh probe" not in steps()
+
+
+@pytest.mark.parametrize(
+    ("scopes", "members", "ok", "word"),
+    [
+        (("openid",), {}, True, "900s"),
+        (("openid",), {"scopes_supported": ["openid", "offline_access"]}, True, "offline_access"),
+        (("openid", "offline_access"), {"scopes_supported": ["openid", "offline_access"]}, True, "900s"),
+        (("openid",), {"grant_types_supported": ["authorization_code"]}, False, "no refresh tokens"),
+    ],
+    ids=["silent", "not-asked-for", "asked-for", "none-offered"],
+)
+def test_what_a_probe_needs_is_compared_with_the_offer(
+    scopes: tuple[str, ...], members: dict[str, object], ok: bool, word: str
+) -> None:
+    probed = OIDCConnection("oidc", ISSUER, "app", "s", scopes=scopes, refresh_probe=900)
+    step = steps(probed, discovery=changed(**members))["refresh probe"]
+    assert (step.ok, word in step.detail) == (ok, True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jit_middleware.settings.connections import needed_claims
-from jit_middleware.settings.expressions import claims_mentioned, expression
+from jit_middleware.settings.expressions import claims_mentioned, expression, looks_at, paths_mentioned
 from jit_middleware.settings.values import BadValue
 
 
@@ -50,3 +50,48 @@ def test_claims_of_every_id_token_are_not_needed() -> None:
 def test_expression_that_cannot_work_is_refused(source: object) -> None:
     with pytest.raises(BadValue):
         expression(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["||".join("a" * 40), "a" + "[0]" * 2 + ".b" * 300, "!" * 40 + "a", "[" * 40 + "a" + "]" * 40]
+)
+def test_expression_of_too_many_parts_or_levels_is_refused(source: str) -> None:
+    with pytest.raises(BadValue, match=r"parts|nested"):
+        expression(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "paths"),
+    [
+        ("groups", {("groups",)}),
+        ("realm_access.roles || groups", {("realm_access", "roles"), ("groups",)}),
+        ('attributes."http://schemas/groups"[0]', {("attributes", "http://schemas/groups")}),
+        ("a.b.c[0].d", {("a", "b", "c")}),
+        ("a | b", {("a",)}),
+        ("@.a.b", {("a", "b")}),
+        ("a.{x: b}", {("a",)}),
+        ("keys(@)", {()}),
+        ("*.name", {()}),
+        ("@", {()}),
+        ("[?name == 'x']", {()}),
+        ("'fixed'", set()),
+    ],
+)
+def test_places_an_expression_looks_at_are_found(source: str, paths: set[tuple[str, ...]]) -> None:
+    assert paths_mentioned(expression(source)) == paths
+
+
+@pytest.mark.parametrize(
+    ("source", "looks"),
+    [
+        ("contains(realm_access.roles, 'x')", True),
+        ("contains(realm_access.roles.inner, 'x')", True),
+        ("realm_access == `{}`", True),
+        ("length(@) > `1`", True),
+        ("realm_access.name == 'x'", False),
+        ("department == 'x'", False),
+        ("`true`", False),
+    ],
+)
+def test_an_expression_looks_at_a_place_above_it_and_below_it(source: str, looks: bool) -> None:
+    assert looks_at(expression(source), {("realm_access", "roles")}) is looks

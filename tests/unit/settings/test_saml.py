@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jit_middleware.errors import ConfigurationError, Fault
-from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
+from jit_middleware.settings import OIDCConnection, ProvisioningSettings, SAMLConnection, Settings
 from jit_middleware.settings.saml import Subject, certificates, entity_id, metadata_source, private_keys
 from jit_middleware.settings.saml_presets import COMMON_NAMES, PRESETS
 from jit_middleware.settings.table import OIDC_CONNECTION, SAML_CONNECTION, variable, variables
@@ -72,6 +72,7 @@ def test_every_saml_variable_is_taken() -> None:
     )
     assert found == SAMLConnection(
         name="saml",
+        provisioning=ProvisioningSettings(missing_groups="strip"),
         idp_metadata="https://idp.example.org/metadata",
         idp_entity_id="urn:idp",
         metadata_certificates=(CERTIFICATE,),

@@ -15,7 +15,7 @@ from jit_middleware.settings import Settings
 
 MARK = "Zq7#"
 SECRETS = (
-    "JIT_SECRET_KEY", "JIT_OIDC_CLIENT_SECRET", "JIT_OIDC_PRIVATE_KEY", "JIT_DATABASE_URL",
+    "JIT_SECRET_KEY", "JIT_OIDC_CLIENT_SECRET", "JIT_OIDC_PRIVATE_KEY", "JIT_DATABASE_URL", "JIT_REDIS_URL",
 )  # fmt: skip
 GOOD = {
     "JIT_PUBLIC_URL": "https://app.example.org",
@@ -25,6 +25,7 @@ GOOD = {
     "JIT_OIDC_CLIENT_SECRET": f"{MARK} secret",
     "JIT_OIDC_PRIVATE_KEY": f"-----BEGIN {MARK}",
     "JIT_DATABASE_URL": f"postgresql://user:{MARK}@db.example/jit",
+    "JIT_REDIS_URL": f"rediss://user:{MARK}@cache.example/0",
 }
 
 tails = st.text(alphabet=st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), max_size=50)
@@ -45,6 +46,7 @@ def test_repr_shows_no_secret() -> None:
     assert MARK not in repr(settings)
     assert MARK not in str(settings)
     assert MARK not in settings.database_label
+    assert settings.redis_label == "rediss://cache.example/0"
 
 
 @given(st.dictionaries(st.sampled_from(SECRETS), tails))

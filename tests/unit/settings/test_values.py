@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from jit_middleware.model import Status
 from jit_middleware.settings import RoleRule
+from jit_middleware.settings import claims as cl
 from jit_middleware.settings import connections as c
 from jit_middleware.settings import policy as p
 from jit_middleware.settings import sections as s
@@ -45,6 +46,9 @@ READS: list[tuple[Callable[[object], object], object, object]] = [
     (v.choice("a", "b"), " b ", "b"),
     (v.database_url, "postgresql+psycopg://u:p@h/n", "postgresql+psycopg://u:p@h/n"),
     (v.database_url, "sqlite://", "sqlite://"),
+    (v.redis_url, " redis://cache:6379/0 ", "redis://cache:6379/0"),
+    (v.redis_url, "rediss://u:p@cache", "rediss://u:p@cache"),
+    (v.redis_url, "unix:///run/valkey/socket?db=1", "unix:///run/valkey/socket?db=1"),
     (v.store_name, "shop.users:make_store", "shop.users:make_store"),
     (v.store_name, "default", "default"),
     (v.endpoint_prefix, "/_jit", "/_jit"),
@@ -72,7 +76,7 @@ READS: list[tuple[Callable[[object], object], object, object]] = [
         (RoleRule("admin == `true`", ("a", "b"), "rule-1"),),
     ),
     (p.role_rules, [{"when": "a", "grant": ["x"]}], (RoleRule("a", ("x",), "rule-1"),)),
-    (s.claim_fields, {"team": "org.team"}, {"team": "org.team"}),
+    (cl.claim_fields, {"team": "org.team"}, {"team": cl.ClaimSource("org.team")}),
     (p.initial_status, "pending", Status.PENDING),
     (path_patterns, "/static/*,/favicon.ico", ("/static/*", "/favicon.ico")),
 ]
@@ -99,6 +103,10 @@ REFUSES: list[tuple[Callable[[object], object], object]] = [
     (v.choice("a", "b"), None),
     (v.directory, "/no/such/directory"),
     (v.database_url, "jit.db"),
+    (v.redis_url, "cache:6379"),
+    (v.redis_url, "http://cache"),
+    (v.redis_url, "redis://"),
+    (v.redis_url, "unix://run/valkey"),
     (v.store_name, "shop users"),
     (v.store_name, "shop.users:"),
     (v.endpoint_prefix, "_jit"),
@@ -156,9 +164,9 @@ REFUSES: list[tuple[Callable[[object], object], object]] = [
     (p.role_rules, '[{"when": "a ==", "grant": ["x"]}]'),
     (p.role_rules, '[{"when": "a", "grant": []}]'),
     (p.role_rules, "[1]"),
-    (s.claim_fields, {"team name": "x"}),
-    (s.claim_fields, {"team": "a["}),
-    (s.claim_fields, {"team": 1}),
+    (cl.claim_fields, {"team name": "x"}),
+    (cl.claim_fields, {"team": "a["}),
+    (cl.claim_fields, {"team": 1}),
     (p.initial_status, "suspended"),
     (path_patterns, "static"),
     (path_patterns, "/a/*/b"),

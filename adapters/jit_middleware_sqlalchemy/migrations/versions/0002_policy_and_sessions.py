@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from jit_middleware_sqlalchemy.schema import TABLE_OPTIONS, exact
+from jit_middleware_sqlalchemy.schema import TABLE_OPTIONS, exact, long_text
 
 revision = "0002"
 down_revision = "0001"
@@ -20,6 +20,7 @@ def upgrade() -> None:
     """Add what 0001 lacks."""
     _accounts()
     _links()
+    _sessions()
 
 
 def downgrade() -> None:
@@ -30,6 +31,7 @@ def downgrade() -> None:
 def _accounts() -> None:
     _column("jit_users", sa.Column("held_from", exact(32)))
     _column("jit_users", sa.Column("seat", sa.Boolean, nullable=False, server_default=sa.true()))
+    op.execute("UPDATE jit_users SET seat = false WHERE status NOT IN ('invited', 'active', 'suspended')")
     _index("jit_users_seat", "jit_users", "tenant_id", "seat")
     _index("jit_users_created", "jit_users", "tenant_id", "created_at")
     _table(
@@ -53,6 +55,13 @@ def _links() -> None:
     )
     _index("jit_prelinks_batch", "jit_prelinks", "batch")
     _index("jit_prelinks_user", "jit_prelinks", "user_id")
+
+
+def _sessions() -> None:
+    _column("jit_sessions", sa.Column("auth_time", sa.BigInteger))
+    _column("jit_sessions", sa.Column("refresh_token", long_text()))
+    _column("jit_sessions", sa.Column("probe_at", sa.BigInteger))
+    _column("jit_sessions", sa.Column("probe_failing_since", sa.BigInteger))
 
 
 def _table(name: str, *columns: sa.Column[object]) -> None:

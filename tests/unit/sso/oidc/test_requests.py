@@ -377,3 +377,21 @@ def test_sign_out_without_endpoint_or_provider_stays_here():
         sign_out(Story(Provider(replies={"/.well-known/openid-configuration": ProviderUnavailable("unreachable")})))
         is None
     )
+
+
+@pytest.mark.parametrize(
+    ("offered", "asked"),
+    [
+        (["openid", "email", "profile", "groups"], "openid email profile groups"),
+        (["openid", "groups", "email"], "openid email profile groups"),
+        (["openid", "email", "profile"], "openid email profile"),
+        ([], "openid email profile"),
+        ("openid groups", "openid email profile"),
+        (["groups", 7, None], "openid email profile groups"),
+        (..., "openid email profile"),
+    ],
+    ids=["listed", "listed among few", "not listed", "none listed", "no list", "mixed list", "silent"],
+)
+def test_request_asks_for_an_optional_scope_where_the_provider_lists_it(offered, asked):
+    provider = Provider(document=metadata(scopes_supported=offered))
+    assert query(Story(provider, optional_scopes=("groups", "email")).begin())["scope"] == asked

@@ -1,0 +1,172 @@
+"""The statements of every login and of every cookie first seen, handed to the driver without SQLAlchemy's execution.
+
+SQLAlchemy compiles each of them once, keeps the connections, and says what a driver's error means. Left out is what it
+does again for each execution of whatever statement: finding the compiled form, an execution context, the columns of the
+result. That is more work than the rest of the login's own.
+
+An engine that somebody listens to (tracing, a test that counts) is given every statement in SQLAlchemy's own way, and
+shows it to whoever listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+
+from sqlalchemy import ClauseElement, Connection, Dialect, Engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.sql.compiler import SQLCompiler
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy.engine.interfaces import DBAPIModule
+
+Parameters: TypeAlias = Mapping[str, object]
+Arranged: TypeAlias = "tuple[object, ...] | Parameters"
+Rows: TypeAlias = Sequence[Sequence[object]]
+
+_PROBE: Final = "SELECT 1"
+
+
+class Cursor(Protocol):
+    """What is used of a driver's cursor."""
+
+    @property
+    def rowcount(self) -> int: ...
+    def execute(self, statement: str, parameters: Arranged, /) -> object: ...
+    def fetchall(self) -> Rows: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fixed:
+    """A statement that is made once and sent many times; its parameters have names and no values."""
+
+    statement: ClauseElement
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A compiled statement, and its parameters by position, or by name where ``positions`` is ``None``.
+
+    ``constants`` are those that the compiler adds (SQLite has no ``LIMIT`` without an ``OFFSET``).
+    """
+
+    sql: str
+    positions: tuple[str, ...] | None
+    constants: Parameters
+
+    def arrange(self, parameters: Parameters) -> Arranged:
+        """The parameters as the driver wants them."""
+        if self.constants:
+            parameters = {**self.constants, **parameters}
+        return parameters if self.positions is None else tuple([parameters[name] for name in self.positions])
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement as SQLAlchemy sends it, and as the driver's lean cursor takes it."""
+
+    ordinary: Form
+    lean: Form
+
+
+class Lean:
+    """Sends prepared statements on connections of one engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._dialect = engine.dialect
+        self._is_psycopg = engine.dialect.driver == "psycopg" and not engine.dialect.is_async
+        self._fixed: dict[Fixed, Prepared] = {}
+
+    def prepare(self, statement: ClauseElement) -> Prepared:
+        """Compile it for this engine's driver."""
+        ordinary = _compiled(statement, self._dialect)
+        if not self._is_psycopg:
+            return Prepared(ordinary, ordinary)
+        # Placeholders of the server's own ($1): psycopg takes those apart from its own (%s) anew at each execution of
+        # a statement with more than fifty.
+        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+        numbered = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
+        return Prepared(ordinary, _compiled(statement, numbered))
+
+    def read(self, connection: Connection, fixed: Fixed, parameters: Parameters) -> Rows:
+        """The rows. Raises as SQLAlchemy does."""
+        prepared = self._fixed.get(fixed)
+        if prepared is None:
+            prepared = self._fixed[fixed] = self.prepare(fixed.statement)
+        if self._is_watched():
+            form = prepared.ordinary
+            return cast("Rows", connection.exec_driver_sql(form.sql, form.arrange(parameters)).all())
+        cursor = self._sent(connection, prepared, parameters)
+        rows = cursor.fetchall()
+        cursor.close()
+        return rows
+
+    def write(self, connection: Connection, prepared: Prepared, parameters: Parameters) -> int:
+        """How many rows it changed. Raises as SQLAlchemy does."""
+        if self._is_watched():
+            form = prepared.ordinary
+            return connection.exec_driver_sql(form.sql, form.arrange(parameters)).rowcount
+        cursor = self._sent(connection, prepared, parameters)
+        count = cursor.rowcount
+        cursor.close()
+        return count
+
+    def _is_watched(self) -> bool:
+        events = self._engine.dispatch
+        return bool(events.before_cursor_execute or events.after_cursor_execute)
+
+    def _sent(self, connection: Connection, prepared: Prepared, parameters: Parameters) -> Cursor:
+        form = prepared.lean
+        try:
+            cursor = self._cursor(connection)
+            cursor.execute(form.sql, form.arrange(parameters))
+        except Exception as error:
+            if isinstance(error, self._dialect.loaded_dbapi.Error):
+                raise self._judged(connection, error, prepared.ordinary.sql) from error
+            raise
+        except BaseException:
+            # Interrupted in the middle: the driver may still be reading the answer.
+            connection.invalidate()
+            raise
+        return cursor
+
+    def _cursor(self, connection: Connection) -> Cursor:
+        if not self._is_psycopg:
+            return cast("Cursor", connection.connection.cursor())
+        from psycopg import RawCursor
+
+        return cast("Cursor", RawCursor(cast("psycopg.Connection", connection.connection.driver_connection)))
+
+    def _judged(self, connection: Connection, error: Exception, sql: str) -> Exception:
+        """The driver's error as SQLAlchemy's, with the connection thrown away when it is lost."""
+        dialect = self._dialect
+        lost = dialect.is_disconnect(cast("DBAPIModule.Error", error), connection.connection, None)
+        if lost:
+            with suppress(DBAPIError):
+                # SQLAlchemy has to see it too: it then distrusts whatever else is in the pool.
+                connection.exec_driver_sql(_PROBE)
+            connection.invalidate(error)
+        return DBAPIError.instance(
+            sql,
+            None,
+            error,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=dialect,
+        )
+
+
+def _compiled(statement: ClauseElement, dialect: Dialect) -> Form:
+    compiled = statement.compile(dialect=dialect)
+    if not isinstance(compiled, SQLCompiler):
+        raise TypeError(type(compiled).__name__)
+    positions = compiled.positiontup
+    constants = {name: value for name, value in compiled.params.items() if value is not None}
+    return Form(compiled.string, None if positions is None else tuple(positions), constants)

@@ -1,0 +1,51 @@
+"""Which user is meant: an id, or a username or e-mail address that only one user has."""
+
+from __future__ import annotations
+
+import argparse
+
+from jit_middleware.cli.terminal import json_option
+from jit_middleware.model import Account
+from jit_middleware.ports import Transaction, Users
+from jit_middleware.settings import Settings
+
+
+def user_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``USER``, ``--id`` and ``--json`` to a command."""
+    parser.add_argument("user", metavar="USER", help="the user's id, or username or e-mail address if only one has it")
+    parser.add_argument("--id", action="store_true", help="USER is an id, and nothing else")
+    json_option(parser)
+
+
+async def find_account(tx: Transaction, wanted: str, *, only_id: bool) -> Account | str:
+    """The one account that is meant, or the sentence that says why there is none."""
+    by_id = await tx.find_account(wanted)
+    ids = set[str]() if by_id is None else {by_id.user_id}
+    if tx.users is not None and not only_id:
+        named = [*await tx.users.find(username=wanted), *await tx.users.find(email=wanted)]
+        ids.update(user.id for user in named)
+    if not ids:
+        return f"There is no user {wanted!r}."
+    if len(ids) > 1:
+        return f"{wanted!r} may be one of several users; name one by --id: {', '.join(sorted(ids))}."
+    account = await tx.find_account(ids.pop())
+    return f"There is no user {wanted!r}." if account is None else account
+
+
+def outside_store(settings: Settings) -> Users | None:
+    """The app's own user store, where there is one, so that it can be told what has changed."""
+    from jit_middleware.assembly import named_user_store
+    from jit_middleware.bridge import users_face
+
+    store = named_user_store(settings)
+    return None if store is None else users_face(store, "asgi")
+
+
+def name_of(account: Account) -> str:
+    """The username, or the id of an account whose profile is kept elsewhere."""
+    return account.user_id if account.user is None else account.user.username
+
+
+def roles_of(account: Account) -> list[str]:
+    """The roles held for any reason."""
+    return sorted({grant.role for grant in account.grants})

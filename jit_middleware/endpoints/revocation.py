@@ -1,0 +1,306 @@
+"""The end of access on somebody else's word, or the person's own: one way for all who may ask for it.
+
+A selector says whose sessions are meant. Who speaks for a connection reaches only identities that are linked by this
+connection, and by an e-mail address only within the domains that the connection is believed about. What is ended is
+ended in one transaction with the single use of the message that asks for it, the feed that tells every worker, and the
+audit trail: ``session.ended`` for each session, ``signal.received`` for the message.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.selectors import (
+    Everywhere,
+    Measure,
+    NamedSessions,
+    OneSession,
+    Person,
+    ProviderSessions,
+    Revoked,
+    Selector,
+    Signal,
+)
+from jit_middleware.errors import AdapterError, Conflict, NotProvisioned
+from jit_middleware.model import Account, IdentityLink, ProfileChanges, SessionRecord
+from jit_middleware.ports import Transaction
+from jit_middleware.provisioning.lifecycle import Trigger, move
+from jit_middleware.provisioning.store import tell_moved
+from jit_middleware.provisioning.text import domain_of, plain_email
+from jit_middleware.settings.connections import OIDCConnection
+from jit_middleware.sso.signals import EmailSubject, IdentitySubject, Subject
+
+log = logging.getLogger("jit_middleware.signals")
+
+_MOST_SESSIONS: Final = 100_000
+_NO_LONGER_VOUCHED: Final = ProfileChanges(email_verified=False)
+
+
+class _Missed(Exception):
+    """Nobody is meant; ends the unit of work."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+async def revoke(
+    house: House,
+    selector: Selector | None,
+    *,
+    cause: str,
+    connection: str | None = None,
+    signal: Signal | None = None,
+    measure: Measure = Measure.END_SESSIONS,
+    reference: str | None = None,
+) -> Revoked:
+    """Do ``measure`` to whoever ``selector`` means, because of ``cause``.
+
+    ``connection`` is the one that asks, ``None`` for the person themselves. Raises ``StoreUnavailable``.
+    """
+    reference = reference or house.reference()
+    work = _Work(house, connection, cause, reference, measure)
+    try:
+        candidates = await _candidates(house, selector, connection)
+        if measure is Measure.WITHDRAW_EMAIL and house.users is not None:
+            # No call to an outside store inside a transaction; it may be repeated, so it goes first.
+            for user_id in await house.ledger.transaction(lambda tx: work.people(tx, selector, candidates)):
+                await house.users.update(user_id, _NO_LONGER_VOUCHED)
+        done = await house.ledger.transaction(lambda tx: work.run(tx, selector, candidates, signal))
+    except Conflict as conflict:
+        if conflict.reason == "once_key" and signal is not None:
+            return Revoked(repeated=True)
+        raise
+    except _Missed as missed:
+        done = Revoked(missed=missed.reason)
+        await house.ledger.transaction(lambda tx: work.tell(tx, signal, (), done))
+    await _tell_store(house, done)
+    return done
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One unit of work: who is meant, what becomes of them, and what is said about it."""
+
+    house: House
+    connection: str | None
+    cause: str
+    reference: str
+    measure: Measure
+
+    async def run(
+        self, tx: Transaction, selector: Selector | None, candidates: Sequence[str], signal: Signal | None
+    ) -> Revoked:
+        if signal is not None:
+            once = signal.receipt.once
+            await tx.claim_once(once.purpose, once.key, once.until)
+        people: Sequence[str] = ()
+        done = Revoked()
+        match self.measure:
+            case Measure.END_SESSIONS:
+                done = Revoked(() if selector is None else tuple(await self._end(tx, selector, candidates)))
+                ended_of = tuple(dict.fromkeys(session.user_id for session in done.ended))
+                people = ended_of or await self.people(tx, selector, candidates)
+            case Measure.CLOSE_ACCOUNT:
+                people = await self.people(tx, selector, candidates)
+                done = Revoked(moved=await self._close(tx, people))
+            case Measure.WITHDRAW_EMAIL:
+                people = await self.people(tx, selector, candidates)
+                await self._withdraw(tx, people)
+            case Measure.NOTHING:
+                pass
+            case _:
+                assert_never(self.measure)
+        for session in done.ended:
+            event = self.house.audit.session_ended(session, cause=self.cause, reference=self.reference)
+            await tx.append_audit(event)
+        await self.tell(tx, signal, people, done)
+        return done
+
+    async def tell(self, tx: Transaction, signal: Signal | None, people: Sequence[str], done: Revoked) -> None:
+        """Write ``signal.received``."""
+        if signal is None:
+            return
+        event = self.house.audit.signal_received(
+            connection=signal.connection,
+            tenant=self.house.strategies[signal.connection].tenant,
+            kind=signal.kind,
+            token=signal.receipt.digest,
+            event=signal.event,
+            reason=done.missed,
+            people=people,
+            sessions_ended=len(done.ended),
+            reference=self.reference,
+            state=signal.state,
+        )
+        await tx.append_audit(event)
+
+    # --- who ----------------------------------------------------------------------------------------------------
+
+    async def people(self, tx: Transaction, selector: Selector | None, candidates: Sequence[str]) -> Sequence[str]:
+        """The users that are meant, by their ids. Raises ``_Missed``."""
+        if not isinstance(selector, Person):
+            return ()
+        links = await self._identities(tx, selector.subject, candidates)
+        return tuple(dict.fromkeys(link.user_id for link in links if link.user_id is not None))
+
+    async def _identities(self, tx: Transaction, subject: Subject, candidates: Sequence[str]) -> Sequence[IdentityLink]:
+        """The links of this connection that are meant, at least one. Raises ``_Missed``."""
+        if isinstance(subject, EmailSubject):
+            held = [link for user_id in candidates for link in await tx.list_links(user_id)]
+            found = [link for link in held if link.connection == self.connection]
+        else:
+            linked = await tx.find_link(
+                self.connection or "", _issuer(self.house, self.connection, subject), subject.subject
+            )
+            found = [] if linked is None or linked[0].user_id is None else [linked[0]]
+        if not found:
+            raise _Missed("subject_unknown")
+        return found
+
+    # --- what ---------------------------------------------------------------------------------------------------
+
+    async def _end(self, tx: Transaction, selector: Selector, candidates: Sequence[str]) -> Sequence[SessionRecord]:
+        now = self.house.clock.now()
+        match selector:
+            case OneSession(session_id):
+                return await tx.end_sessions(now, session_id=session_id)
+            case Everywhere(user_id):
+                return await tx.end_sessions(now, user_id=user_id)
+            case ProviderSessions(names, subject):
+                owner = await self._owner(tx, subject)
+                ended: list[SessionRecord] = []
+                for name in names:
+                    ended += await tx.end_sessions(now, connection=self.connection, idp_session=name, user_id=owner)
+                return ended
+            case NamedSessions(prefix, subject):
+                owner = await self._owner(tx, subject)
+                live = await tx.list_sessions(user_id=owner, limit=_MOST_SESSIONS)
+                return await self._end_each(
+                    tx, [session for session in live if (session.idp_session or "").startswith(prefix)]
+                )
+            case Person(subject):
+                links = await self._identities(tx, subject, candidates)
+                identities = {(link.issuer, link.subject) for link in links}
+                live = [
+                    session
+                    for user_id in dict.fromkeys(link.user_id for link in links)
+                    for session in await tx.list_sessions(user_id=user_id, limit=_MOST_SESSIONS)
+                ]
+                return await self._end_each(
+                    tx, [session for session in live if (session.issuer, session.subject) in identities]
+                )
+            case _:
+                assert_never(selector)
+
+    async def _owner(self, tx: Transaction, subject: IdentitySubject | None) -> str | None:
+        if subject is None:
+            return None
+        (link,) = await self._identities(tx, subject, ())
+        return link.user_id
+
+    async def _end_each(self, tx: Transaction, sessions: Sequence[SessionRecord]) -> Sequence[SessionRecord]:
+        now = self.house.clock.now()
+        ended: list[SessionRecord] = []
+        for session in sessions:
+            if session.connection == self.connection:
+                ended += await tx.end_sessions(now, session_id=session.id)
+        return ended
+
+    async def _close(self, tx: Transaction, people: Sequence[str]) -> tuple[Account, ...]:
+        moved: list[Account] = []
+        for user_id in people:
+            account = await deprovision(
+                self.house, tx, user_id, connection=self.connection or "", reference=self.reference
+            )
+            if account is not None:
+                moved.append(account)
+        return tuple(moved)
+
+    async def _withdraw(self, tx: Transaction, people: Sequence[str]) -> None:
+        for user_id in people:
+            account = await tx.find_account(user_id)
+            if account is None:
+                continue
+            if tx.users is not None:
+                await tx.users.update(user_id, _NO_LONGER_VOUCHED)
+            else:
+                await tx.append_feed("user", user_id)
+            event = self.house.audit.email_withdrawn(
+                user_id=user_id,
+                connection=self.connection or "",
+                tenant=account.tenant,
+                cause=self.cause,
+                reference=self.reference,
+            )
+            await tx.append_audit(event)
+
+
+async def deprovision(
+    house: House, tx: Transaction, user_id: str, *, connection: str, reference: str
+) -> Account | None:
+    """Close the account because the provider says that the person has left; ``None`` when it is closed already."""
+    account = await tx.find_account(user_id)
+    if account is None:
+        return None
+    return await move(
+        tx,
+        account,
+        Trigger.DEPROVISION,
+        settings=house.settings.provisioning,
+        actor=f"signal:{connection}",
+        at=house.clock.now(),
+        event_id=house.audit.new_id(),
+        reference=reference,
+    )
+
+
+async def _tell_store(house: House, done: Revoked) -> None:
+    """Shut the doors of the app's own store too. Access has ended here whether it can be reached or not."""
+    if house.users is None:
+        return
+    for account in done.moved:
+        try:
+            await tell_moved(house.users, account, Trigger.DEPROVISION, settings=house.settings.provisioning)
+        except (AdapterError, NotProvisioned) as error:
+            log.error(
+                "user=%s is deprovisioned, but the app's own store was not told: %s", account.user_id, error.reason
+            )
+
+
+async def _candidates(house: House, selector: Selector | None, connection: str | None) -> Sequence[str]:
+    """The ids of the users who have the e-mail address that is meant. Raises ``_Missed``."""
+    if not isinstance(selector, Person) or not isinstance(selector.subject, EmailSubject):
+        return ()
+    email = plain_email(selector.subject.email)
+    domains = next((each.verified_domains for each in house.settings.connections if each.name == connection), ())
+    if email is None or domain_of(email) not in domains:
+        raise _Missed("subject_foreign")
+    if house.users is not None:
+        return [user.id for user in await house.users.find(email=email)]
+
+    async def find(tx: Transaction) -> Sequence[str]:
+        return [] if tx.users is None else [user.id for user in await tx.users.find(email=email)]
+
+    return await house.ledger.transaction(find)
+
+
+def _issuer(house: House, name: str | None, subject: IdentitySubject) -> str:
+    """The issuer under which this person would be linked. Raises ``_Missed``.
+
+    A transmitter that is not the OpenID issuer itself, but speaks for it, may call people its own.
+    """
+    connection = next((each for each in house.settings.connections if each.name == name), None)
+    home = None
+    if connection is not None:
+        home = connection.issuer if isinstance(connection, OIDCConnection) else connection.idp_entity_id
+        if subject.issuer is not None and subject.issuer != connection.signals.issuer:
+            return subject.issuer
+    found = home or subject.issuer
+    if found is None:
+        raise _Missed("subject_unresolvable")
+    return found

@@ -1,0 +1,64 @@
+"""``revoke/<connection>``: global token revocation, as Okta's Universal Logout calls it.
+
+The provider asks to end everything that one person holds here (draft-parecki-oauth-global-token-revocation). Sessions
+are all there is: what a session was given by the provider, its row holds, and ends with it. The caller is authenticated
+by a token that it signs for this very URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.pushes import LARGEST_BODY, bare, bearer_of, content_type_of, receiver_of
+from jit_middleware.endpoints.revocation import revoke as end_access
+from jit_middleware.endpoints.selectors import Person, Signal
+from jit_middleware.errors import RequestError, SignalRefused, VerificationError
+from jit_middleware.http.messages import Request, Response
+from jit_middleware.sso.json import NotStrictJSON, parse_object
+from jit_middleware.sso.oidc.subjects import read_subject
+from jit_middleware.sso.signals import Receipt, Receiver, Subject
+
+_CHALLENGE: Final = [("WWW-Authenticate", "Bearer")]
+_INVALID: Final = [("WWW-Authenticate", 'Bearer error="invalid_token"')]
+_STATUSES: Final[Mapping[str, int]] = MappingProxyType(
+    {"subject_foreign": 403, "subject_unknown": 404, "subject_unresolvable": 422}
+)
+
+
+async def revoke(house: House, request: Request, name: str) -> Response:
+    """A revocation by the provider of connection ``name``: 204, or ``SignalRefused`` with 400, 401, 403, 404 or 422."""
+    receiver = receiver_of(house, name)
+    if not receiver.takes_revocations:
+        raise RequestError("signals_off", "nobody is named who may send them", status=404)
+    receipt = await _caller(request, receiver)
+    person = Person(await _subject(request))
+    signal = Signal(name, "global_token_revocation", receipt)
+    done = await end_access(house, person, connection=name, cause="global_token_revocation", signal=signal)
+    if done.missed is not None:
+        raise SignalRefused(done.missed, status=_STATUSES[done.missed])
+    return bare(204)
+
+
+async def _caller(request: Request, receiver: Receiver) -> Receipt:
+    token = bearer_of(request)
+    if token is None:
+        raise SignalRefused("bearer_missing", status=401, headers=_CHALLENGE)
+    try:
+        return await receiver.revocation(token)
+    except VerificationError as error:
+        raise SignalRefused(error.reason, error.detail, status=401, headers=_INVALID) from error
+
+
+async def _subject(request: Request) -> Subject:
+    if content_type_of(request) != "application/json":
+        raise SignalRefused("json_expected", status=415)
+    try:
+        document = parse_object(await request.read_body(LARGEST_BODY))
+        return read_subject(document.get("sub_id"))
+    except NotStrictJSON as problem:
+        raise SignalRefused("json_malformed", str(problem)) from None
+    except VerificationError as error:
+        raise SignalRefused(error.reason, error.detail) from error

@@ -1,0 +1,186 @@
+"""JMESPath put to work on claims: always an answer in plain JSON, within a budget, whatever the claims are.
+
+The operator writes the expressions, the provider (and so, in part, the person) fills the claims. A projection inside a
+projection, ``join`` and ``[@, @]`` make much out of little, so an evaluation counts its steps and the size of all it
+makes, and stops with :class:`TooCostly`. JMESPath has no regular expressions, and none are added.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions, signature
+from jmespath.visitor import Options, TreeInterpreter
+
+from jit_middleware.model import JSON, Claims
+
+#: What one evaluation may spend. A step costs one; what it makes or compares, one for each value in it and for each
+#: 64 characters of text.
+BUDGET: Final = 250_000
+_TEXT_UNIT: Final = 64
+_LONGEST_INTEGER: Final = 160  # bits; a number of claims has at most 40 digits
+_MAKES: Final = frozenset(
+    {
+        "flatten", "filter_projection", "projection", "value_projection", "slice", "multi_select_dict",
+        "multi_select_list", "function_expression",
+    }
+)  # fmt: skip
+
+Evaluation = Callable[[Claims], JSON]
+
+
+class TooCostly(Exception):
+    """The expression would take more steps, or make more, than an evaluation may."""
+
+
+def evaluation(source: str) -> Evaluation:
+    """The expression, ready to be asked for what it finds in claims; an empty one always finds ``None``.
+
+    The settings have checked that it compiles. Where it meets a type it cannot work on, or finds what is no JSON, it
+    finds ``None``. The evaluation raises :class:`TooCostly`.
+    """
+    if not source:
+        return lambda _claims: None
+    parsed = cast("_Node", jmespath.compile(source).parsed)
+    if parsed["type"] == "field":
+        name = str(parsed["value"])
+        return lambda claims: claims.get(name)  # most are the mere name of a claim
+
+    def evaluate(claims: Claims) -> JSON:
+        budget = _Budget(BUDGET)
+        try:
+            found = _Interpreter(budget).visit(parsed, claims)
+            return cast("JSON", found) if _is_json(found) else None
+        # JMESPath lets Python's own errors through, as for a slice of step 0 or the ceiling of infinity
+        except (JMESPathError, RecursionError, TypeError, ValueError, ArithmeticError):
+            return None
+
+    return evaluate
+
+
+_Node = Mapping[str, object]
+
+
+class _Budget:
+    """What is left to spend."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, units: int) -> None:
+        self._left = units
+
+    def spend(self, units: int) -> None:
+        """Raises :class:`TooCostly` when that is more than is left."""
+        self._left -= units
+        if self._left < 0:
+            raise TooCostly
+
+    def weigh(self, value: object) -> None:
+        """Spend what this value weighs. A part that stands in it twice is counted twice, as a reader would."""
+        waiting = [value]
+        while waiting:
+            part = waiting.pop()
+            self.spend(1)
+            if isinstance(part, str):
+                self.spend(len(part) // _TEXT_UNIT)
+            elif isinstance(part, Mapping):
+                members = cast("Mapping[str, object]", part)
+                self.spend(sum(len(name) for name in members) // _TEXT_UNIT)
+                waiting.extend(members.values())
+            elif isinstance(part, list):
+                waiting.extend(cast("list[object]", part))
+
+
+class _Functions(Functions):  # type: ignore[misc]
+    """JMESPath's own functions, but ``contains`` looks for an element of a list and never for a part of a text.
+
+    ``contains(groups, 'admin')`` is how rules are written, and a provider that sends one text instead of a list, such
+    as ``not-admin,guest``, must not fire it.
+    """
+
+    def __init__(self, budget: _Budget) -> None:
+        self._budget = budget
+
+    @signature({"types": ["array", "string", "null"]}, {"types": []})  # type: ignore[untyped-decorator]
+    def _func_contains(self, subject: JSON, search: JSON) -> bool:
+        is_switch = isinstance(search, bool)  # to Python, 1 is in [true]
+        return isinstance(subject, list) and any(
+            each == search for each in subject if isinstance(each, bool) is is_switch
+        )
+
+    @signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
+    def _func_join(self, separator: str, array: Sequence[str]) -> str:
+        self._budget.spend(len(separator) * len(array) // _TEXT_UNIT)  # before it is made, for it may be very long
+        return separator.join(array)
+
+
+class _Interpreter(TreeInterpreter):  # type: ignore[misc]
+    """JMESPath's own interpreter, which spends from a budget at each step and for all it makes and compares."""
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__(Options(custom_functions=_Functions(budget)))
+        self._budget = budget
+
+    def visit(self, node: _Node, *args: object, **kwargs: object) -> object:
+        self._budget.spend(1)
+        found = _asked(super().visit, node, *args, **kwargs)
+        if node["type"] in _MAKES:
+            self._budget.weigh(found)
+        return found
+
+    def visit_comparator(self, node: _Node, value: object) -> object:
+        left, right = operands = [self._weighed(child, value) for child in _children(node)]
+        if node["value"] not in {"eq", "ne"} and isinstance(left, str) is not isinstance(right, str):
+            return None  # JMESPath orders numbers; text beside a number is an error of Python's
+        return _asked(super().visit_comparator, _of_literals(node, operands), value)
+
+    def visit_function_expression(self, node: _Node, value: object) -> object:
+        arguments = [self._weighed(child, value) for child in _children(node)]
+        return _asked(super().visit_function_expression, _of_literals(node, arguments), value)
+
+    def _weighed(self, node: _Node, value: object) -> object:
+        found = self.visit(node, value)
+        self._budget.weigh(found)
+        return found
+
+
+def _asked(visit: Callable[..., object], node: _Node, *args: object, **kwargs: object) -> object:
+    return visit(node, *args, **kwargs)
+
+
+def _children(node: _Node) -> Sequence[_Node]:
+    return cast("Sequence[_Node]", node["children"])
+
+
+def _of_literals(node: _Node, values: Sequence[object]) -> _Node:
+    """The node with its children worked out already."""
+    literals: Sequence[_Node] = [{"type": "literal", "value": value, "children": ()} for value in values]
+    return {"type": node["type"], "value": node["value"], "children": literals}
+
+
+def _is_json(value: object) -> bool:
+    """Whether it can be stored and compared: no ``nan``, no infinity, no number that grew beyond all claims, no part
+    of an expression. (The weight of what is asked is bounded already.)"""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        match part:
+            case None | bool() | str():
+                pass
+            case int():
+                if part.bit_length() > _LONGEST_INTEGER:
+                    return False
+            case float():
+                if not math.isfinite(part):
+                    return False
+            case list():
+                waiting.extend(cast("list[object]", part))
+            case Mapping():
+                waiting.extend(cast("Mapping[str, object]", part).values())
+            case _:
+                return False
+    return True

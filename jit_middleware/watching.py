@@ -1,0 +1,346 @@
+"""Open ASGI connections, watched: each ends soon after its session, whatever the application is waiting for.
+
+Theory of operation. Websockets are watched from the handshake on; a response from its first body part that is not its
+last, and where the client asks for ``text/event-stream`` from its head. Ordinary answers are neither registered nor
+held. Each event loop has one :class:`Watcher`, which has a timer, and a task only while it asks; when nothing is open
+it has neither.
+
+A connection that must end is closed to the app first: ``send`` raises
+:class:`~jit_middleware.errors.SessionEnded`, ``receive`` gives a disconnect, also to who is waiting in it already. An
+app that is still there a moment later waits for something else, and its task is cancelled. To the client a websocket is
+closed with 1008 (RFC 6455 §7.4.1), and a response breaks off: what the edge raises in the end makes any server drop
+the connection, or reset the stream, and never end the body properly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+from weakref import WeakKeyDictionary, ref
+
+from jit_middleware.bridge import Message, Receive, Send
+from jit_middleware.errors import SessionEnded
+from jit_middleware.http.messages import Basis
+from jit_middleware.sessions import Ending, LiveConnection, Watch
+
+log = logging.getLogger("jit_middleware.sessions")
+
+_COURTESY: Final = 0.05
+_CODES: Final[dict[Ending, int]] = {"session_ended": 1008, "unavailable": 1011}
+
+
+Notice: TypeAlias = "Callable[[list[Stream], Basis, Send, Message], Awaitable[None]]"
+
+
+class Watchers:
+    """The watcher of each event loop that has open connections. One for each middleware."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()
+
+    def here(self) -> Watcher:
+        """The watcher of the running loop."""
+        loop = asyncio.get_running_loop()
+        watcher = self._by_loop.get(loop)
+        if watcher is None:
+            for old in [old for old in list(self._by_loop) if old.is_closed()]:
+                self._by_loop.pop(old, None)
+            watcher = self._by_loop[loop] = Watcher(self._watch, loop)
+        return watcher
+
+    def noticing(self) -> Notice:
+        """Passes a message of a response on, and sees whether it is a stream. ``streams`` is empty, or holds it.
+
+        A function and no coroutine: an ordinary answer costs one more call for each of its two messages.
+        """
+        send_watched = self.send
+
+        def notice(streams: list[Stream], basis: Basis, send: Send, message: Message) -> Awaitable[None]:
+            if streams or "more_body" in message:
+                return send_watched(streams, basis, send, message)
+            return send(message)
+
+        return notice
+
+    async def send(self, streams: list[Stream], basis: Basis, send: Send, message: Message) -> None:
+        """Pass a message of a stream on; the first one makes it one, and puts it into ``streams``."""
+        if not streams:
+            if message.get("type") == "http.response.body" and not message.get("more_body", False):
+                await send(message)
+                return
+            streams.append(Stream(self.here(), basis))
+        await streams[0].send(message, send)
+
+    def close(self) -> None:
+        """The server ends: watch no more on this loop."""
+        watcher = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if watcher is not None:
+            watcher.close()
+
+
+class Watcher:
+    """Asks, about as often as the bound wants, which of the connections on one event loop must end."""
+
+    def __init__(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
+        self._watch = watch
+        self._loop = ref(loop)  # weakly, or the loop would live as long as what is kept for it
+        self._open: dict[LiveConnection, Callable[[Ending], None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._again = False
+        self._served_by: dict[asyncio.Task[object], int] = {}
+
+    def add(self, basis: Basis, end: Callable[[Ending], None], task: asyncio.Task[object] | None) -> LiveConnection:
+        """Watch a connection that this task serves; ``end`` is called once, on this loop, when it must end."""
+        connection = self._watch.open(basis)
+        if task is not None:
+            self._served_by[task] = self._served_by.get(task, 0) + 1
+        self._open[connection] = end
+        if self._timer is None and self._asking is None:
+            self._watch.tell_of_hurry(self._hear)
+            self._rest()
+        return connection
+
+    def remove(self, connection: LiveConnection, task: asyncio.Task[object] | None) -> None:
+        """The connection is no more; to be called once."""
+        self._open.pop(connection, None)
+        self._watch.close(connection)
+        if task is not None:
+            left = self._served_by.pop(task, 1) - 1
+            if left:
+                self._served_by[task] = left
+
+    def count(self, task: asyncio.Task[object]) -> int:
+        """How many open connections this task serves."""
+        return self._served_by.get(task, 0)
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._watch.tell_no_more(self._hear)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+        for connection in list(self._open):
+            self._watch.close(connection)
+        self._open.clear()
+
+    def _rest(self) -> None:
+        """Wait for the next turn; with nothing open there is none."""
+        self._timer = None
+        if self._open:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._watch.pause(self._open), self._begin)
+        else:
+            self._watch.tell_no_more(self._hear)
+
+    def _begin(self) -> None:
+        self._timer = None
+        self._again = False
+        self._asking = asyncio.get_running_loop().create_task(self._ask())
+        self._asking.add_done_callback(self._asked)
+
+    async def _ask(self) -> None:
+        for connection, why in await self._watch.ended(tuple(self._open), early=True):
+            end = self._open.pop(connection, None)
+            if end is not None:
+                end(why)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        self._asking = None
+        if task.cancelled():
+            return
+        if self._again:
+            self._begin()
+        else:
+            self._rest()
+        task.result()  # a fault of ours is the loop's to report, and the next turn comes all the same
+
+    def _hear(self) -> None:
+        """Somebody wants haste; on any thread."""
+        loop = self._loop()
+        try:
+            if loop is None:
+                raise RuntimeError
+            loop.call_soon_threadsafe(self._hurry)
+        except RuntimeError:  # the loop has been closed
+            self._watch.tell_no_more(self._hear)
+
+    def _hurry(self) -> None:
+        if self._asking is not None:
+            self._again = True
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._begin()
+
+
+class _Interruption:
+    """Gets an application out of whatever it is waiting for: first out of ``receive``, soon after out of anything."""
+
+    __slots__ = (
+        "_has_cancelled", "_has_left", "_in_receive", "_timer", "_watcher", "_woken", "connection", "task", "why",
+    )  # fmt: skip
+
+    def __init__(self, watcher: Watcher, basis: Basis) -> None:
+        # Who makes this is who must stop: the task of the request, or where it sends by a child, one it waits for.
+        self.task = asyncio.current_task()
+        self.why: Ending | None = None
+        self._watcher = watcher
+        self._in_receive: dict[asyncio.Task[object], None] = {}
+        self._woken: dict[asyncio.Task[object], None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._has_cancelled = False
+        self._has_left = False
+        self.connection = watcher.add(basis, self._end, self.task)
+
+    async def receive(self, receive: Receive) -> Message | None:
+        """The server's next message; ``None`` when the connection has ended, perhaps meanwhile."""
+        if self.why is not None:
+            return None
+        task = asyncio.current_task()
+        if task is None:  # driven by hand: there is nobody to wake
+            return await receive()
+        self._in_receive[task] = None
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            if self._woken.pop(task, self) is self or task.uncancel() > 0:
+                raise
+            return None
+        finally:
+            self._in_receive.pop(task, None)
+
+    def leave(self) -> None:
+        """Nothing is open any more that could end; a repeat changes nothing."""
+        if not self._has_left:
+            self._has_left = True
+            self._watcher.remove(self.connection, self.task)
+
+    def settle(self, error: BaseException | None) -> bool:
+        """The application is done, by ``error`` or in peace: whether that is our doing."""
+        self.leave()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.why is None or isinstance(error, GeneratorExit):
+            return False
+        task = asyncio.current_task()
+        others = 0 if task is None else task.cancelling()
+        if task is not None and self._has_cancelled and task is self.task:
+            others = task.uncancel()
+        if isinstance(error, asyncio.CancelledError):
+            return others == 0
+        return error is None or isinstance(error, SessionEnded)
+
+    def _end(self, why: Ending) -> None:
+        self.why = why
+        for waiting in list(self._in_receive):
+            self._woken[waiting] = None
+            waiting.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_COURTESY, self._cancel)
+
+    def _cancel(self) -> None:
+        # A task that sends to several clients serves those that may stay.
+        if self.task is not None and not self.task.done() and self._watcher.count(self.task) == 1:
+            self._has_cancelled = True
+            self.task.cancel()
+
+
+class Stream:
+    """A response that goes on being sent."""
+
+    __slots__ = ("_interruption", "_is_over")
+
+    def __init__(self, watcher: Watcher, basis: Basis) -> None:
+        self._interruption = _Interruption(watcher, basis)
+        self._is_over = False
+
+    async def send(self, message: Message, send: Send) -> None:
+        """Pass a message on. Raises ``SessionEnded`` when the session is over."""
+        if self._interruption.why is not None:
+            raise SessionEnded
+        await send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._is_over = True
+            self._interruption.leave()
+
+    async def receive(self, receive: Receive) -> Message:
+        """The server's next message, or a disconnect."""
+        message = await self._interruption.receive(receive)
+        return {"type": "http.disconnect"} if message is None else message
+
+    def close(self, error: BaseException | None) -> None:
+        """The application is done. Raises ``SessionEnded`` when we have ended the response before its own end."""
+        if self._interruption.settle(error) and not self._is_over:
+            raise SessionEnded from None
+
+
+def hearing(streams: Sequence[Stream], receive: Receive) -> Receive:
+    """``receive`` for a response that may be a stream: gives a disconnect when that has ended."""
+
+    def hear() -> Awaitable[Message]:
+        return streams[0].receive(receive) if streams else receive()
+
+    return hear
+
+
+class Socket:
+    """A websocket."""
+
+    __slots__ = ("_interruption", "_is_connected", "_is_over", "_receive", "_send")
+
+    def __init__(self, watcher: Watcher, basis: Basis, receive: Receive, send: Send) -> None:
+        self._interruption = _Interruption(watcher, basis)
+        self._receive = receive
+        self._send = send
+        self._is_connected = False
+        self._is_over = False
+
+    async def receive(self) -> Message:
+        """The server's next message, or a disconnect with the code that the client is told."""
+        message = await self._interruption.receive(self._receive)
+        if message is None:
+            await self._say_goodbye()
+            return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
+        self._is_connected = True
+        if message["type"] == "websocket.disconnect":
+            self._is_over = True
+        return message
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Pass a message on. Raises ``SessionEnded`` when the session is over."""
+        if self._interruption.why is not None:
+            return self._refuse()
+        kind: str = message.get("type", "")
+        if kind == "websocket.close" or kind.startswith("websocket.http."):
+            self._is_over = True
+        return self._send(message)
+
+    async def close(self, error: BaseException | None) -> bool:
+        """The application is done, by ``error`` or in peace; whether that is our doing. The client is told then."""
+        is_ours = self._interruption.settle(error)
+        if is_ours or (self._interruption.why is not None and isinstance(error, Exception)):
+            await self._say_goodbye()
+        return is_ours
+
+    @property
+    def _code(self) -> int:
+        return _CODES[self._interruption.why or "session_ended"]
+
+    async def _refuse(self) -> None:
+        await self._say_goodbye()
+        raise SessionEnded
+
+    async def _say_goodbye(self) -> None:
+        """Close towards the client, once; before the handshake was answered that is a refusal."""
+        if self._is_over:
+            return
+        self._is_over = True
+        try:
+            if not self._is_connected:
+                await self._receive()
+            await self._send({"type": "websocket.close", "code": self._code, "reason": ""})
+        except (OSError, RuntimeError) as error:  # servers differ in how they say that the client has left
+            log.debug("the client of an ended websocket had left: %s", type(error).__name__)

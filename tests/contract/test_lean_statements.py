@@ -1,0 +1,144 @@
+"""The statements that go to the driver directly behave as if SQLAlchemy had executed them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Generator
+from typing import NoReturn
+
+import pytest
+from sqlalchemy import Connection, bindparam, event, select
+from sqlalchemy.exc import DBAPIError
+
+from jit_middleware.errors import StoreUnavailable
+from jit_middleware_sqlalchemy import SQLAlchemyLedger, queries
+from jit_middleware_sqlalchemy.failures import is_missing_table
+from jit_middleware_sqlalchemy.lean import Fixed, Lean, Rows
+from jit_middleware_sqlalchemy.schema import metadata
+from tests.contract.conftest import FakeClock, Rig, close_rig, tokens
+from tests.contract.test_database_failures import disconnect_everybody
+from tests.contract.test_ledger_contract import ISSUER, session, signed_in
+
+pytestmark = pytest.mark.real
+
+
+def _read(rig: Rig, fixed: Fixed, parameters: dict[str, object]) -> Rows:
+    lean = Lean(rig.ledger.database.engine)
+    return rig.run(rig.ledger.database.use(lambda connection: lean.read(connection, fixed, parameters)))
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise AssertionError("SQLAlchemy was asked to execute something")
+
+
+def _nothing(*_: object) -> None:
+    """Listens to the engine."""
+
+
+READS: list[tuple[Fixed, dict[str, object]]] = [
+    (queries.FIND_SESSION, {"session": "s"}),
+    (queries.FIND_SESSION, {"session": "100%"}),
+    (queries.FIND_LINK, {"identity": "%s ? $1 :identity"}),
+    (queries.FIND_ACCOUNT, {"user": "nobody"}),
+    (queries.FIND_TAKEN, {"provisioning": "k", "username": "alice", "tenant": "default"}),
+    (queries.READ_FEED, {"after": 0, "limit": 10}),
+]
+
+
+@pytest.mark.parametrize(("fixed", "parameters"), READS)
+def test_the_rows_are_those_that_sqlalchemy_reads(rig: Rig, fixed: Fixed, parameters: dict[str, object]) -> None:
+    user = signed_in(rig)
+    rig.run(rig.ledger.transaction(lambda tx: tx.add_session(session("s", user.id))))
+    engine = rig.ledger.database.engine
+    straight = _read(rig, fixed, parameters)
+    event.listen(engine, "before_cursor_execute", _nothing)
+    watched = _read(rig, fixed, parameters)
+    event.remove(engine, "before_cursor_execute", _nothing)
+    assert [tuple(row) for row in straight] == [tuple(row) for row in watched]
+
+
+def test_a_known_session_and_a_login_are_read_without_sqlalchemys_execution(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = signed_in(rig)
+    rig.run(rig.ledger.transaction(lambda tx: tx.add_session(session("s1", user.id))))
+    rig.run(rig.ledger.find_session("s1"))
+    monkeypatch.setattr(Connection, "execute", _refuse)
+    monkeypatch.setattr(Connection, "exec_driver_sql", _refuse)
+    view = rig.run(rig.ledger.find_session("s1"))
+    found = rig.run(rig.ledger.reading(lambda tx: tx.find_link("oidc", ISSUER, "alice")))
+    assert view is not None
+    assert found is not None
+    assert found[1] == view.account
+
+
+@pytest.mark.parametrize("idle", [1, 3])
+def test_a_session_is_read_when_the_whole_pool_is_dead(rig: Rig, idle: int) -> None:
+    user = signed_in(rig)
+    rig.run(rig.ledger.transaction(lambda tx: tx.add_session(session("kept", user.id))))
+    rig.together([lambda: rig.ledger.read_feed(None)] * idle)
+    if rig.kind != "sqlite":
+        disconnect_everybody(rig)
+    found = rig.run(rig.ledger.find_session("kept"))
+    assert found is not None
+    assert found.account.user_id == user.id
+
+
+def test_a_drivers_error_is_sqlalchemys_and_quotes_no_value(empty_rig: Rig) -> None:
+    with pytest.raises(DBAPIError) as failed:
+        _read(empty_rig, queries.FIND_SESSION, {"session": "very private"})
+    assert is_missing_table(failed.value)
+    assert not failed.value.connection_invalidated
+    assert "very private" not in str(failed.value)
+    with pytest.raises(StoreUnavailable, match="schema_missing"):
+        empty_rig.run(empty_rig.ledger.find_session("very private"))
+
+
+def test_an_interrupted_statement_costs_its_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver may still be reading the answer to it: the next statement would get that one."""
+    lean = Lean(rig.ledger.database.engine)
+    seen: list[bool] = []
+
+    def body(connection: Connection) -> None:
+        def interrupted(_self: Lean, _connection: Connection) -> NoReturn:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Lean, "_cursor", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                lean.read(connection, queries.FIND_ACCOUNT, {"user": "u"})
+        seen.append(connection.invalidated)
+
+    rig.run(rig.ledger.database.use(body))
+    assert seen == [True]
+
+
+@pytest.mark.parametrize("listened_to", ["before_cursor_execute", "after_cursor_execute"])
+def test_who_listens_to_the_engine_is_shown_every_statement(rig: Rig, listened_to: str) -> None:
+    shown: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+        shown.append(statement)
+
+    engine = rig.ledger.database.engine
+    event.listen(engine, listened_to, note)
+    rig.run(rig.ledger.find_session("s"))
+    event.remove(engine, listened_to, note)
+    rig.run(rig.ledger.find_session("s"))
+    assert len(shown) == 1
+    assert "jit_sessions" in shown[0]
+
+
+def test_a_percent_sign_in_a_statement_stays_one(rig: Rig) -> None:
+    users = metadata.tables["jit_users"]
+    odd = Fixed(select(users.c.id).where(users.c.id.like("100%") | (users.c.id == bindparam("user"))))
+    assert list(_read(rig, odd, {"user": "%"})) == []
+
+
+@pytest.fixture
+def empty_rig(empty_url: str) -> Generator[Rig]:
+    """A ledger on a database without tables."""
+    ledger = SQLAlchemyLedger(empty_url, clock=FakeClock(), tokens=tokens)
+    made = Rig(ledger, FakeClock(), empty_url, asyncio.Runner() if ledger.answers == "later" else None)
+    yield made
+    close_rig(made)

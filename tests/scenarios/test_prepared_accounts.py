@@ -1,0 +1,71 @@
+"""Accounts that somebody has prepared for their victim's first login (pre-hijacking), where nobody is asked anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jit_middleware import Profile
+from jit_middleware.bridge import step
+from jit_middleware.model import IdentityLink, SessionRecord
+from jit_middleware.ports import Transaction
+from tests.scenarios.conftest import Stage, StageBuilder
+from tests.scenarios.linking import AUTO, kept_user, linked_users, live_sessions, refusals
+from tests.scenarios.test_custom_stores import Members
+
+
+def tied(stage: Stage, user_id: str, who: str) -> IdentityLink:
+    """An identity of another connection, tied to the account before."""
+    link = IdentityLink("elsewhere", "https://elsewhere.example", who, f"key of {who}", user_id)
+    step(stage.ledger.transaction(lambda tx: tx.add_link(link)))
+    return link
+
+
+def test_account_that_has_somebody_elses_identity_is_not_taken_for_ones_own(build: StageBuilder) -> None:
+    """A trojan identifier: its owner would come in beside the person who was drawn in."""
+    stage = build(**AUTO)
+    alice = stage.person("alice")
+    old = kept_user(stage, "old-timer", f"{alice}@example.org")
+    trojan = tied(stage, old.id, "eve")
+    assert stage.sign_in(alice).status == 403
+    assert refusals(stage) == ["link_required"]
+    assert list(step(stage.ledger.transaction(lambda tx: tx.list_links(old.id)))) == [trojan]
+    assert [account.user_id for account in stage.accounts()] == [old.id]
+
+
+def test_session_of_before_ends_when_the_account_is_linked_by_its_address(build: StageBuilder) -> None:
+    stage = build(**AUTO)
+    alice = stage.person("alice")
+    old = kept_user(stage, "old-timer", f"{alice}@example.org")
+    now = stage.clock.now()
+    session = SessionRecord("squatter", old.id, "default", "elsewhere", "x", "eve", now, now + 9_999, now, now)
+
+    async def begin(tx: Transaction) -> None:
+        await tx.add_session(session)
+
+    step(stage.ledger.transaction(begin))
+    assert stage.sign_in(alice).json()["user"]["id"] == old.id
+    assert linked_users(stage) == [old.id]
+    assert [event.reason for event in stage.events("session.ended")] == ["linked"]
+    [live] = live_sessions(stage)
+    assert live.id != "squatter"
+
+
+class Doors(Members):
+    """Members with other ways in: API tokens, links in the mail, addresses that are to be changed."""
+
+    revoked: list[str]
+
+    def revoke_credentials(self, user_id: str) -> None:
+        self.revoked.append(user_id)
+
+
+def test_other_ways_into_the_account_are_shut_before_it_is_handed_over(build: StageBuilder, tmp_path: Path) -> None:
+    doors = Doors(tmp_path / "club.db")
+    doors.revoked = []
+    stage = build(users=doors, **AUTO)
+    alice = stage.person("alice")
+    old = doors.create(Profile("by hand", "old-timer", email=f"{alice}@example.org", email_verified=True))
+    assert stage.sign_in(alice).json()["user"]["id"] == old.id
+    assert doors.revoked == [old.id]
+    assert stage.sign_in(stage.person("bob"), client=stage.client.another()).status == 200
+    assert doors.revoked == [old.id], "a new user has no other ways in"

@@ -1,0 +1,484 @@
+"""Pushed signals end access in every worker: security events by push (RFC 8935), and global token revocation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from jit_middleware.bridge import step
+from jit_middleware.errors import StoreUnavailable
+from jit_middleware.model import IdentityLink, Status
+from jit_middleware.ports import Transaction
+from tests.client import Client
+from tests.peers.transmitter import CAEP, RISC, SSF, Transmitter
+from tests.scenarios.conftest import Stage, StageBuilder
+from tests.worlds import Answer
+
+SIGNALS = "http://localhost:8000/_jit/signals/oidc"
+REVOKE = "http://localhost:8000/_jit/revoke/oidc"
+SESSION_REVOKED = f"{CAEP}session-revoked"
+
+
+class Told:
+    """A stage whose connection believes a transmitter of its own."""
+
+    def __init__(self, stage: Stage, transmitter: Transmitter) -> None:
+        self.stage = stage
+        self.transmitter = transmitter
+        transmitter.now = stage.clock.now
+
+    def push(self, token: str, client: Client | None = None, **headers: str | None) -> Answer:
+        kept: dict[str, str | None] = {"Accept": "application/json", "Cookie": None, "Sec-Fetch-Mode": None}
+        kept |= {"Content-Type": "application/secevent+jwt", **headers}
+        return (client or self.stage.client).request(
+            "POST", SIGNALS, body=token.encode(), headers=kept, initiator=self.transmitter.issuer
+        )
+
+    def tell(self, event: str, sub_id: object = None, said: object = None, **changes: object) -> Answer:
+        return self.push(self.transmitter.event(SIGNALS, event, sub_id, said, **changes))
+
+    def revoke(self, sub_id: object, token: str | None = None, **options: Any) -> Answer:
+        bearer = self.transmitter.revocation(REVOKE) if token is None else token
+        headers = {"Accept": "application/json", "Cookie": None, "Authorization": f"Bearer {bearer}"}
+        options.setdefault("json", {"sub_id": sub_id})
+        headers |= options.pop("headers", {})
+        return self.stage.client.request("POST", REVOKE, headers=headers, initiator=self.transmitter.issuer, **options)
+
+    def person(self, who: str, **claims: object) -> tuple[str, dict[str, str]]:
+        """A person who is signed in, and how the provider calls them."""
+        name = self.stage.person(who, **claims)
+        assert self.stage.sign_in(name).status == 200
+        return name, {"format": "iss_sub", "iss": self.stage.provider.issuer, "sub": name}
+
+    def is_in(self, client: Client | None = None) -> bool:
+        self.stage.clock.advance(2)
+        return (client or self.stage.client).get("/").status == 200
+
+    def signals(self) -> list[tuple[str, str | None]]:
+        return [(event.outcome, event.reason) for event in self.stage.events("signal.received")]
+
+
+@pytest.fixture
+def told(build: StageBuilder) -> Iterator[Callable[..., Told]]:
+    with ExitStack() as closing:
+
+        def make(**env: str) -> Told:
+            transmitter = closing.enter_context(Transmitter(lambda: 0))
+            known = {"JIT_OIDC_SIGNALS_ISSUER": transmitter.issuer, "JIT_OIDC_SIGNALS_JWKS_URI": transmitter.jwks_uri}
+            return Told(build(**{**known, **env}), transmitter)
+
+        yield make
+
+
+# --- security events ------------------------------------------------------------------------------------------------
+
+
+def test_session_revoked_ends_every_session_of_the_person_in_every_worker(told: Callable[..., Told]) -> None:
+    at = told()
+    name, alice = at.person("alice")
+    phone = at.stage.client.another()
+    at.stage.sign_in(name, client=phone)
+    colleague = at.stage.client.another()
+    at.stage.sign_in(at.stage.person("bob"), client=colleague)
+    worker = at.stage.worker()
+    worker.jar = phone.jar
+    assert worker.get("/").status == 200
+    answer = at.tell(SESSION_REVOKED, alice)
+    assert (answer.status, answer.body, answer.header("cache-control")) == (202, b"", "no-store")
+    assert not answer.all("set-cookie")
+    assert [at.is_in(client) for client in (at.stage.client, phone, worker, colleague)] == [False, False, False, True]
+    ended = at.stage.events("session.ended")
+    assert [event.reason for event in ended] == ["session_revoked"] * 2
+    [received] = at.stage.events("signal.received")
+    assert received.data["sessions_ended"] == 2
+    assert received.data["event"] == SESSION_REVOKED
+    assert received.user_id == ended[0].user_id
+    assert {event.reference for event in ended} == {received.reference}
+    assert name not in json.dumps([dict(event.data) for event in (*ended, received)])
+
+
+def test_a_repeat_is_answered_with_success_and_does_nothing_in_another_worker(told: Callable[..., Told]) -> None:
+    at = told()
+    name, alice = at.person("alice")
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, alice)
+    assert at.push(token).status == 202
+    assert not at.is_in()
+    at.stage.sign_in(name)
+    other = at.stage.worker()
+    assert at.push(token, other).status == 202
+    assert at.push(token).status == 202
+    assert at.is_in()
+    assert len(at.signals()) == 1
+
+
+def test_many_deliveries_of_one_event_at_once_are_one(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, alice)
+    headers = {"Content-Type": "application/secevent+jwt", "Cookie": None}
+    sent = at.stage.client.prepare("POST", SIGNALS, body=token.encode(), headers=headers)
+    assert {answer.status for answer in at.stage.client.together(*[sent] * 6)} == {202}
+    assert at.signals() == [("success", None)]
+    assert len(at.stage.events("session.ended")) == 1
+
+
+@pytest.mark.parametrize("form", ["opaque", "email", "complex", "transmitter"])
+def test_a_person_may_be_named_in_other_ways(told: Callable[..., Told], form: str) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, alice = at.person("alice")
+    sub_id: dict[str, object] = {
+        "opaque": {"format": "opaque", "id": name},
+        "email": {"format": "email", "email": f"{name}@EXAMPLE.org"},
+        "complex": {"format": "complex", "user": alice, "tenant": {"format": "opaque", "id": "t"}},
+        "transmitter": {"format": "iss_sub", "iss": at.transmitter.issuer, "sub": name},
+    }[form]
+    assert at.tell(SESSION_REVOKED, sub_id).status == 202
+    assert not at.is_in()
+
+
+@pytest.mark.parametrize(
+    ("sub_id", "reason"),
+    [
+        ({"format": "email", "email": "{name}@example.org"}, "subject_foreign"),
+        ({"format": "email", "email": "{name}@example.org, x@example.com"}, "subject_foreign"),
+        ({"format": "iss_sub", "iss": "https://other.example", "sub": "{name}"}, "subject_unknown"),
+        ({"format": "opaque", "id": "nobody"}, "subject_unknown"),
+        ({"format": "email", "email": "nobody@example.com"}, "subject_unknown"),
+    ],
+)
+def test_whoever_is_not_this_connections_to_name_stays_in(
+    told: Callable[..., Told], sub_id: dict[str, str], reason: str
+) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.com")
+    name, _ = at.person("alice")
+    named = {key: value.replace("{name}", name) for key, value in sub_id.items()}
+    assert at.tell(SESSION_REVOKED, named).status == 202, "the transmitter learns nothing about who is here"
+    assert at.is_in()
+    assert at.signals() == [("failure", reason)]
+
+
+def test_an_address_reaches_only_identities_of_this_connection(told: Callable[..., Told], tmp_path: Any) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, _ = at.person("alice")
+    config = tmp_path / "jit.toml"
+    env = at.stage.env
+    config.write_text(
+        f'[connections.other]\nprotocol = "oidc"\nissuer = "{env["JIT_OIDC_ISSUER"]}"\nclient_id = "x"\n'
+        f'client_secret = "y"\nverified_domains = ["example.org"]\nsignals_issuer = "{at.transmitter.issuer}"\n'
+        f'signals_jwks_uri = "{at.transmitter.jwks_uri}"\n'
+    )
+    both = at.stage.worker(JIT_CONFIG=str(config))
+    url = SIGNALS.replace("oidc", "other")
+    token = at.transmitter.event(url, SESSION_REVOKED, {"format": "email", "email": f"{name}@example.org"})
+    headers = {"Content-Type": "application/secevent+jwt", "Cookie": None}
+    assert both.request("POST", url, body=token.encode(), headers=headers).status == 202
+    assert at.is_in()
+    assert at.signals() == [("failure", "subject_unknown")]
+
+
+def test_only_sessions_of_the_identity_that_is_meant_end(told: Callable[..., Told]) -> None:
+    """Somebody may have two identities; the sessions of the other one are not this message's matter."""
+    at = told()
+    name, alice = at.person("alice")
+    [account] = at.stage.accounts()
+    other = at.stage.person("alice-at-the-other-desk")
+
+    async def link(tx: Transaction) -> None:
+        issuer = at.stage.provider.issuer
+        await tx.add_link(IdentityLink("oidc", issuer, other, other, account.user_id, first_login_at=1))
+
+    step(at.stage.ledger.transaction(link))
+    desk = at.stage.client.another()
+    assert at.stage.sign_in(other, client=desk).json()["user"]["id"] == account.user_id
+    assert at.tell(SESSION_REVOKED, alice).status == 202
+    assert [at.is_in(), at.is_in(desk)] == [False, True]
+    assert name != other
+
+
+@pytest.mark.parametrize(("switch", "still_in"), [("true", False), ("false", True)])
+def test_a_changed_credential_ends_sessions_unless_told_otherwise(
+    told: Callable[..., Told], switch: str, still_in: bool
+) -> None:
+    at = told(JIT_OIDC_SIGNALS_CREDENTIAL_CHANGE=switch)
+    _, alice = at.person("alice")
+    said = {"credential_type": "password", "change_type": "update"}
+    assert at.tell(f"{CAEP}credential-change", alice, said).status == 202
+    assert at.is_in() is still_in
+    assert at.signals() == [("success", None)]
+
+
+@pytest.mark.parametrize("event", ["account-disabled", "account-purged"])
+def test_a_closed_account_is_deprovisioned_and_stays_out(told: Callable[..., Told], event: str) -> None:
+    at = told()
+    name, alice = at.person("alice")
+    assert at.tell(f"{RISC}{event}", alice, {"reason": "hijacking"}).status == 202
+    assert not at.is_in()
+    [account] = at.stage.accounts()
+    assert account.status is Status.DEPROVISIONED
+    [moved] = at.stage.events("user.deprovisioned")
+    assert moved.data["actor"] == "signal:oidc"
+    assert [event.reason for event in at.stage.events("session.ended")] == ["user_deprovisioned"]
+    refused = at.stage.come_back(at.stage.client, at.stage.depart(at.stage.client, at.stage.agent(name)))
+    assert refused.status == 403
+    assert at.tell(f"{RISC}{event}", alice).status == 202, "again is no error"
+
+
+@pytest.mark.parametrize("event", ["identifier-changed", "identifier-recycled"])
+def test_nobody_vouches_any_more_for_an_address_that_is_somebody_elses(told: Callable[..., Told], event: str) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, _ = at.person("alice")
+    [before] = at.stage.accounts()
+    assert before.user is not None
+    assert before.user.email_verified
+    assert at.tell(f"{RISC}{event}", {"format": "email", "email": f"{name}@example.org"}).status == 202
+    [after] = at.stage.accounts()
+    assert after.user is not None
+    assert not after.user.email_verified
+    assert after.status is Status.ACTIVE
+    [told_of] = at.stage.events("user.updated")
+    assert (told_of.reason, told_of.data["fields"]) == (event.replace("-", "_"), ["email_verified"])
+
+
+def test_a_verification_is_taken_and_its_state_is_shown_to_the_operator(
+    told: Callable[..., Told], caplog: pytest.LogCaptureFixture
+) -> None:
+    at = told()
+    stream = {"format": "opaque", "id": "stream-1"}
+    with caplog.at_level("INFO", logger="jit_middleware.signals"):
+        assert at.tell(f"{SSF}verification", stream, {"state": "VGhpcyBpcyBh"}).status == 202
+        assert at.tell(f"{SSF}verification", stream, {"state": "line\nbreak"}).status == 202
+    assert "state=VGhpcyBpcyBh" in caplog.text
+    assert "line" not in caplog.text
+    first, second = at.stage.events("signal.received")
+    assert first.data["state"] == "VGhpcyBpcyBh"
+    assert str(second.data["state"]).startswith("sha256:")
+
+
+def test_an_event_that_means_nothing_here_is_taken_and_written_down(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    assert at.tell(f"{CAEP}device-compliance-change", alice).status == 202
+    assert at.is_in()
+    [received] = at.stage.events("signal.received")
+    assert received.data["event"] == f"{CAEP}device-compliance-change"
+
+
+@pytest.mark.parametrize(
+    ("bent", "code"),
+    [
+        ({"iss": "https://evil.example"}, "invalid_issuer"),
+        ({"aud": "somebody else"}, "invalid_audience"),
+        ({"exp": 4_000_000_000}, "invalid_request"),
+        ({"sub": "alice"}, "invalid_request"),
+        ({"events": {}}, "invalid_request"),
+        ({"jti": ...}, "invalid_request"),
+        ({"iat": 1_000_000_000}, "invalid_request"),
+        ({"sub_id": {"format": "phone_number", "phone_number": "+1"}}, "invalid_request"),
+    ],
+)
+def test_errors_are_those_of_the_delivery_protocol(told: Callable[..., Told], bent: dict[str, Any], code: str) -> None:
+    """RFC 8935 §2.4."""
+    at = told()
+    _, alice = at.person("alice")
+    answer = at.push(at.transmitter.event(SIGNALS, SESSION_REVOKED, **{"sub_id": alice, **bent}))
+    assert answer.status == 400
+    assert answer.header("content-type") == "application/json"
+    assert answer.json()["err"] == code
+    assert set(answer.json()) == {"err", "description"}
+    assert at.is_in()
+    assert at.signals() == [], "what anybody can send leaves no trace in the audit trail"
+
+
+def test_an_event_that_somebody_else_signed_is_refused(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    with Transmitter(at.stage.clock.now) as stranger:
+        answer = at.push(stranger.event(SIGNALS, SESSION_REVOKED, alice, iss=at.transmitter.issuer))
+    assert (answer.status, answer.json()["err"]) == (400, "invalid_key")
+    assert at.is_in()
+
+
+def test_an_event_in_another_wrapping_is_refused(told: Callable[..., Told]) -> None:
+    at = told()
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, {"format": "opaque", "id": "x"})
+    for kind in ("application/jwt", "application/json", "application/x-www-form-urlencoded", None):
+        answer = at.push(token, **{"Content-Type": kind})
+        assert (answer.status, answer.json()["err"]) == (400, "invalid_request")
+    large = at.push(token + "A" * 25_000)
+    assert (large.status, large.json()["err"]) == (413, "invalid_request")
+    for method in ("GET", "PUT", "HEAD"):
+        refused = at.stage.client.request(method, SIGNALS)
+        assert (refused.status, refused.header("allow")) == (405, "POST")
+
+
+def test_while_the_senders_keys_cannot_be_had_the_transmitter_is_asked_to_come_again(
+    told: Callable[..., Told],
+) -> None:
+    at = told(JIT_OIDC_SIGNALS_JWKS_URI="http://127.0.0.1:9/keys")
+    _, alice = at.person("alice")
+    answer = at.tell(SESSION_REVOKED, alice)
+    assert (answer.status, answer.json()["error"]) == (503, "provider_unavailable")
+    assert answer.header("retry-after") == "5"
+    assert at.is_in()
+    assert at.signals() == []
+
+
+def test_an_event_that_could_not_be_written_is_acted_on_when_it_comes_again(
+    told: Callable[..., Told], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, alice)
+    house = at.stage.client.middleware.gate.house
+    with monkeypatch.context() as broken:
+
+        def fail(**_: object) -> None:
+            raise StoreUnavailable("disk_full")
+
+        broken.setattr(house.audit, "signal_received", fail)
+        assert at.push(token).status == 503
+    assert at.is_in(), "nothing of it was written, the end of the session neither"
+    assert at.push(token).status == 202
+    assert not at.is_in()
+
+
+def test_a_bearer_token_is_wanted_where_one_is_configured(told: Callable[..., Told]) -> None:
+    secret = "correct-horse-battery-staple"
+    at = told(JIT_OIDC_SIGNALS_TOKEN=secret)
+    _, alice = at.person("alice")
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, alice)
+    for shown in (None, "Bearer", "Bearer wrong", f"Basic {secret}", f"Bearer {secret}x", secret):
+        refused = at.push(token, Authorization=shown)
+        assert (refused.status, refused.json()["err"]) == (400, "authentication_failed")
+    assert at.is_in()
+    assert at.push(token, Authorization=f"bearer {secret}").status == 202
+    assert not at.is_in()
+
+
+def test_without_a_transmitter_there_is_nothing_there(build: StageBuilder) -> None:
+    stage = build()
+    with Transmitter(stage.clock.now) as transmitter:
+        at = Told(stage, transmitter)
+        assert at.tell(SESSION_REVOKED, {"format": "opaque", "id": "x"}).status == 404
+    for path in ("signals/nobody", "signals", "revoke/nobody", "backchannel/nobody"):
+        assert stage.client.request("POST", f"/_jit/{path}", headers={"Accept": "application/json"}).status == 404
+
+
+# --- global token revocation ----------------------------------------------------------------------------------------
+
+
+def test_a_revocation_ends_everything_the_person_holds(told: Callable[..., Told]) -> None:
+    at = told()
+    name, alice = at.person("alice")
+    phone = at.stage.client.another()
+    at.stage.sign_in(name, client=phone)
+    answer = at.revoke(alice)
+    assert (answer.status, answer.body, answer.header("cache-control")) == (204, b"", "no-store")
+    assert answer.header("content-type") is None
+    assert not at.is_in()
+    assert not at.is_in(phone)
+    assert [event.reason for event in at.stage.events("session.ended")] == ["global_token_revocation"] * 2
+    [account] = at.stage.accounts()
+    assert account.status is Status.ACTIVE
+    assert at.stage.sign_in(name).status == 200, "a revocation shuts nobody out for good"
+
+
+def test_a_revocation_by_address_needs_a_domain_that_is_this_connections(told: Callable[..., Told]) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, _ = at.person("alice")
+    assert at.revoke({"format": "email", "email": f"{name}@example.com"}).status == 403
+    assert at.revoke({"format": "email", "email": "nobody@example.org"}).status == 404
+    assert at.is_in()
+    assert at.revoke({"format": "email", "email": f"{name}@example.org"}).status == 204
+    assert not at.is_in()
+
+
+def test_a_revocation_of_somebody_without_a_session_is_done(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    assert at.stage.client.post("/_jit/logout").status == 303
+    assert at.revoke(alice).status == 204
+    [received] = at.stage.events("signal.received")
+    [account] = at.stage.accounts()
+    assert (received.user_id, received.data["sessions_ended"]) == (account.user_id, 0)
+
+
+def test_a_revocation_of_nobody_is_not_found(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    answer = at.revoke({**alice, "sub": "nobody"})
+    assert (answer.status, answer.json()["error"]) == (404, "signal_refused")
+    assert at.is_in()
+    assert at.signals() == [("failure", "subject_unknown")]
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"json": {}}, 400),
+        ({"json": {"sub_id": "alice"}}, 400),
+        ({"json": {"sub_id": {"format": "phone_number", "phone_number": "+1"}}}, 400),
+        ({"json": []}, 400),
+        ({"body": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+        ({"body": b'{"sub_id": 1, "sub_id": 2}', "headers": {"Content-Type": "application/json"}}, 400),
+        ({"body": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+        ({"body": b" " * 25_000, "headers": {"Content-Type": "application/json"}}, 413),
+    ],
+)
+def test_malformed_revocations_are_refused(told: Callable[..., Told], options: dict[str, Any], status: int) -> None:
+    at = told()
+    options = {"json": None, **options} if "body" in options else options
+    answer = at.revoke(None, **options)
+    assert answer.status == status
+    assert answer.json()["error"] in {"signal_refused", "bad_request"}
+    assert at.signals() == []
+
+
+def test_a_revocation_is_authenticated_before_it_is_read(told: Callable[..., Told]) -> None:
+    at = told()
+    name, alice = at.person("alice")
+    now = at.stage.clock.now()
+    bad = {
+        "another kind": at.transmitter.event(REVOKE, SESSION_REVOKED, alice),
+        "another address": at.transmitter.revocation(SIGNALS),
+        "another issuer": at.transmitter.revocation(REVOKE, iss=at.stage.provider.issuer),
+        "over": at.transmitter.revocation(REVOKE, exp=now - 61),
+        "for another client": at.transmitter.revocation(REVOKE, sub="another"),
+        "no token": "x",
+    }
+    for what, token in bad.items():
+        answer = at.revoke(alice, token)
+        assert answer.status == 401, what
+        assert answer.header("www-authenticate") == 'Bearer error="invalid_token"', what
+    missing = at.revoke(alice, headers={"Authorization": None})
+    assert (missing.status, missing.header("www-authenticate")) == (401, "Bearer")
+    assert at.is_in()
+    assert name not in missing.text
+
+
+def test_a_revocation_works_once(told: Callable[..., Told]) -> None:
+    at = told()
+    name, alice = at.person("alice")
+    token = at.transmitter.revocation(REVOKE)
+    assert at.revoke(alice, token).status == 204
+    assert not at.is_in()
+    at.stage.sign_in(name)
+    assert at.revoke(alice, token).status == 204
+    assert at.is_in()
+
+
+def test_a_browser_of_another_site_can_cause_none_of_this(told: Callable[..., Told]) -> None:
+    at = told()
+    at.person("alice")
+    cookie = at.stage.client.jar.header("http://localhost:8000/")
+    for path in ("revoke/oidc", "signals/oidc", "backchannel/oidc"):
+        answer = at.stage.client.post(
+            f"/_jit/{path}", {"x": "y"}, headers={"Cookie": cookie}, initiator="https://evil.example/"
+        )
+        assert answer.status in {400, 401}
+        assert not answer.all("set-cookie")
+    assert at.is_in()

@@ -1,0 +1,124 @@
+"""JMESPath at work: plain JSON or nothing, within a budget, whatever the claims are."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jit_middleware.model import JSON, Claims
+from jit_middleware.settings.evaluation import TooCostly, evaluation
+from jit_middleware.settings.expressions import expression
+
+LARGE: Claims = {
+    "groups": [f"group-{number}" for number in range(2_000)],
+    "people": [{"id": f"id-{number}", "at": {"number": number}} for number in range(2_000)],
+    "text": "x" * 60_000,
+    "numbers": list(range(2_000)),
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("people[?at.number > `1998`].id", ["id-1999"]),
+        ("sort_by(people, &at.number)[0].id", "id-0"),
+        ("groups[?starts_with(@, 'group-199')] | length(@)", 11),
+        ("people[*].[id, at.number][] | length(@)", 4_000),
+        ("max_by(people, &at.number).id", "id-1999"),
+        ("contains(groups, 'group-7')", True),
+        ("join(', ', groups[:2])", "group-0, group-1"),
+        ("groups == groups", True),
+        ("length(to_string(groups)) > `1000`", True),
+        ("absent || text | length(@)", 60_000),
+        ("", None),
+        ("absent", None),
+    ],
+)
+def test_what_operators_write_fits_the_budget_with_the_largest_claims(source: str, found: JSON) -> None:
+    assert evaluation(source)(LARGE) == found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        " | ".join(["[@, @]"] * 20),
+        " | ".join(["[@, @][]"] * 20),
+        " | ".join(["{a: @, b: @}"] * 20),
+        "join(text, groups)",
+        "people[*].[@, @, @].[@, @, @].[@, @, @]",
+        "map(&[@, @, @, @, @, @, @, @, @, @], people) | [@, @, @, @]",
+        "people[*].[id, id, id, id, id, id, id, id, id, id] | [*][*].[@, @, @]",
+        " && ".join(["[people, people] == [people, people]"] * 6),
+        " || ".join(["groups[?@ == 'x' || @ == 'y'][0]"] * 15),
+    ],
+)
+def test_what_makes_much_out_of_little_is_stopped(source: str) -> None:
+    assert expression(source) == source
+    with pytest.raises(TooCostly):
+        evaluation(source)(LARGE)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "groups[::0]",
+        "ceil(to_number('inf'))",
+        "to_number('nan')",
+        "[to_number('-inf')]",
+        "{a: to_number('1e999')}",
+        "to_number('1" + "0" * 60 + "')",
+        "merge(@, 'x')",
+        "&groups",
+        "[&groups]",
+        "not_null(&groups)",
+        "sort(groups[*].id)[0]",
+        "abs('x')",
+        'avg(`[1, "x"]`)',
+        "avg([to_number('9" + "9" * 400 + "')])",
+        "text < `1`",
+        "`1` >= text",
+        "people < groups",
+    ],
+)
+def test_what_is_no_json_or_no_operation_is_nothing(source: str) -> None:
+    assert evaluation(expression(source))(LARGE) is None
+
+
+@pytest.mark.parametrize(
+    ("subject", "search", "found"),
+    [
+        (["admin"], "admin", True),
+        ("admin", "admin", False),
+        ("not-admin,guest", "admin", False),
+        (["x,admin"], "admin", False),
+        (["Admin"], "admin", False),
+        ([1], True, False),
+        ([True], 1, False),
+        ([True], True, True),
+        ([1.0], 1, True),
+        ([["admin"]], "admin", False),
+        (None, "admin", False),
+        ([], "admin", False),
+    ],
+    ids=repr,
+)
+def test_contains_asks_for_an_element_and_for_nothing_less(subject: JSON, search: JSON, found: bool) -> None:
+    assert evaluation("contains(subject, search)")({"subject": subject, "search": search}) is found
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from("abc"), inner),
+)
+PARTS = st.sampled_from(
+    ["a", "a.b", "a[*].b", "a[]", "a[?b == c]", "a[?b > `1`]", "*", "*.a", "[a, b]", "{x: a}", "a[1:]", "a[::-1]", "@",
+     "length(a)", "sort(a)", "sort_by(a, &b)", "to_number(a)", "to_string(@)", "keys(a)", "values(@)", "sum(a)", "a < b",
+     "max(a)", "min_by(a, &b)", "join('-', a)", "merge(a, b)", "reverse(a)", "map(&b, a)", "!a", "a && b", "a || b"]
+)  # fmt: skip
+
+
+@given(st.lists(PARTS, min_size=1, max_size=6).map(" | ".join), st.dictionaries(st.sampled_from("abc"), ANYTHING))
+def test_any_expression_answers_json_for_any_claims(source: str, claims: Claims) -> None:
+    found = evaluation(expression(source))(claims)
+    assert found is None or isinstance(found, (bool, int, float, str, list, dict))

@@ -1,0 +1,180 @@
+"""What is said for all connections, what one of them says otherwise, and what does not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from jit_middleware.errors import ConfigurationError
+from jit_middleware.settings import ProvisioningSettings, Rate, Settings
+from jit_middleware.settings import policy as p
+from jit_middleware.settings.values import BadValue
+
+ENV = {
+    "JIT_PUBLIC_URL": "https://app.example.org",
+    "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
+    "JIT_OIDC_ISSUER": "https://login.example.org",
+    "JIT_OIDC_CLIENT_ID": "app",
+    "JIT_OIDC_CLIENT_SECRET": "from the provider",
+}
+
+
+def policy(**more: str) -> ProvisioningSettings:
+    (connection,) = Settings.load(ENV | more).connections
+    return connection.provisioning
+
+
+def faults(env: Mapping[str, str]) -> list[str]:
+    with pytest.raises(ConfigurationError) as refused:
+        Settings.load(env)
+    return [str(fault) for fault in refused.value.faults]
+
+
+def test_a_connection_begins_with_what_is_said_for_all() -> None:
+    assert policy(JIT_PROVISIONING="match_only", JIT_GROUP_ROLES='{"g-1": ["editor"]}').mode == "match_only"
+    assert policy(JIT_GROUP_ROLES='{"g-1": "editor, viewer"}').group_roles == {"g-1": ("editor", "viewer")}
+    assert policy() == ProvisioningSettings()
+
+
+def test_a_connection_may_say_otherwise_for_itself(tmp_path: Path) -> None:
+    file = tmp_path / "jit.toml"
+    file.write_text(
+        """
+provisioning = "create"
+link_until = 2026-12-31
+allowed_domains = ["example.org"]
+
+[connections.oidc]
+provisioning = "match_only"
+link_policy = "confirm"
+missing_groups = "strip"
+allowed_domains = ["partner.example"]
+
+[[connections.oidc.role_rules]]
+id = "ops"
+when = "contains(groups, 'ops')"
+grant = ["operator"]
+"""
+    )
+    settings = Settings.load(ENV | {"JIT_CONFIG": str(file)})
+    (connection,) = settings.connections
+    mine = connection.provisioning
+    assert (settings.provisioning.mode, mine.mode) == ("create", "match_only")
+    assert (mine.link_policy, mine.missing_groups, mine.allowed_domains) == ("confirm", "strip", ("partner.example",))
+    assert [(rule.id, rule.grant) for rule in mine.role_rules] == [("ops", ("operator",))]
+    assert mine.link_until == 1_798_761_600  # 2027-01-01T00:00:00Z: the last day counts whole
+
+
+def test_a_privileged_role_is_nobodys_by_birth() -> None:
+    (fault,) = faults(ENV | {"JIT_PRIVILEGED_ROLES": "admin", "JIT_DEFAULT_ROLES": "viewer, admin"})
+    assert fault.startswith("JIT_DEFAULT_ROLES: it gives everybody 'admin'")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("JIT_ROLE_RULES", '[{"when": "boss", "grant": ["admin"]}]'),
+        ("JIT_GROUP_ROLES", '{"g-1": ["viewer", "admin"]}'),
+    ],
+)
+def test_a_privileged_role_needs_a_connection_that_may_grant_it(variable: str, value: str) -> None:
+    env = ENV | {"JIT_PRIVILEGED_ROLES": "admin", variable: value}
+    (fault,) = faults(env)
+    assert fault.startswith(f"{variable}: it grants 'admin', which is a privileged role")
+    assert "JIT_OIDC_ALLOW_PRIVILEGED_ROLES=true" in fault
+    assert Settings.load(env | {"JIT_OIDC_ALLOW_PRIVILEGED_ROLES": "true"}).connections[0].provisioning
+
+
+def test_with_a_catalogue_every_role_must_be_in_it() -> None:
+    found = faults(
+        ENV
+        | {
+            "JIT_ROLE_CATALOGUE": "viewer, editor",
+            "JIT_DEFAULT_ROLES": "veiwer",
+            "JIT_GROUP_ROLES": '{"g-1": ["edit0r"]}',
+            "JIT_ROLE_RULES": '[{"when": "boss", "grant": ["chief"]}]',
+            "JIT_PRIVILEGED_ROLES": "admin",
+            "JIT_SEATS_WHEN_FULL": "minimal_role",
+            "JIT_MINIMAL_ROLE": "guest",
+        }
+    )
+    assert sorted(fault.partition(":")[0] for fault in found) == [
+        "JIT_DEFAULT_ROLES",
+        "JIT_GROUP_ROLES",
+        "JIT_MINIMAL_ROLE",
+        "JIT_PRIVILEGED_ROLES",
+        "JIT_ROLE_RULES",
+    ]
+
+
+def test_roles_from_claims_need_a_catalogue() -> None:
+    (fault,) = faults(ENV | {"JIT_CLAIMS_ROLES": "roles"})
+    assert fault.startswith("JIT_CLAIMS_ROLES: it lets the provider name any role.")
+    mapping = Settings.load(ENV | {"JIT_CLAIMS_ROLES": "roles", "JIT_ROLE_CATALOGUE": "viewer"}).connections[0].claims
+    assert mapping.roles == "roles"
+
+
+def test_a_minimal_role_is_named_where_it_is_needed_and_is_no_privileged_one() -> None:
+    (fault,) = faults(ENV | {"JIT_SEATS_WHEN_FULL": "minimal_role"})
+    assert fault.startswith("JIT_MINIMAL_ROLE: it is missing")
+    (fault,) = faults(ENV | {"JIT_MINIMAL_ROLE": "admin", "JIT_PRIVILEGED_ROLES": "admin"})
+    assert fault.startswith("JIT_MINIMAL_ROLE: 'admin' is a privileged role.")
+
+
+def test_a_link_policy_without_verified_domains_is_warned_of() -> None:
+    settings = Settings.load(ENV | {"JIT_LINK_POLICY": "auto"})
+    assert any("no verified domains" in warning for warning in settings.warnings())
+    assert Settings.load(ENV | {"JIT_LINK_POLICY": "auto", "JIT_OIDC_VERIFIED_DOMAINS": "example.org"}).warnings() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("30/1m", Rate(30, 60)), (" 100 / 1h ", Rate(100, 3600)), ("off", None), ("none", None)]
+)
+def test_rates(text: str, read: Rate | None) -> None:
+    assert p.rate(text) == read
+
+
+@pytest.mark.parametrize("text", ["", "0/1m", "30", "30/0s", "30/1.5s", "30/32d", "-1/1m", "30/1x", 30, None, True])
+def test_what_is_no_rate(text: object) -> None:
+    with pytest.raises(BadValue):
+        p.rate(text)
+
+
+@pytest.mark.parametrize(("given", "read"), [("10", 10), (7, 7)])
+def test_counts(given: object, read: int) -> None:
+    assert p.count(given) == read
+
+
+@pytest.mark.parametrize("given", ["0", 0, -1, True, 1.5, "ten", "", None, 10**9])
+def test_what_is_no_count(given: object) -> None:
+    with pytest.raises(BadValue):
+        p.count(given)
+
+
+@pytest.mark.parametrize("given", ["tomorrow", "2026-13-01", "31.12.2026", 20261231, None, "9999-12-31"])
+def test_what_is_no_day(given: object) -> None:
+    with pytest.raises(BadValue):
+        p.end_of(given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [{"when": "a", "grant": ["x"], "id": "same"}, {"when": "b", "grant": ["y"], "id": "same"}],
+        [{"when": "a", "grant": ["x"], "id": ""}],
+        [{"when": "a", "grant": ["x"], "id": "with blank"}],
+        [{"when": "a", "grant": []}],
+        [{"grant": ["x"]}],
+    ],
+)
+def test_rules_that_cannot_be_meant(given: object) -> None:
+    with pytest.raises(BadValue):
+        p.role_rules(given)
+
+
+@pytest.mark.parametrize("given", [{"": ["x"]}, {"g": []}, {"g": 1}, ["g"], {"g" * 1025: ["x"]}])
+def test_group_maps_that_cannot_be_meant(given: object) -> None:
+    with pytest.raises(BadValue):
+        p.group_roles(given)
