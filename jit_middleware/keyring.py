@@ -7,17 +7,16 @@ newest secret signs and seals; the older ones still verify and open, so a secret
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
-from binascii import b2a_base64
 from collections.abc import Sequence
 from functools import cached_property
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+from itsdangerous import Signer
+from itsdangerous.signer import SigningAlgorithm
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
-
-
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648 §5
 
 
 class Keyring:
@@ -41,42 +40,44 @@ class Keyring:
 
 
 class Signature:
-    """Text that anybody may read and nobody can change: ``text.signature`` by HMAC-SHA-256 (RFC 2104), base64url.
+    """Text that anybody may read and nobody can change: ``text.signature`` by HMAC-SHA-256 (itsdangerous).
 
-    The format is that of itsdangerous, at half its price, which every cookie pays that a worker has not seen.
     A signed value has one spelling only, since what is compared is the signature as it is written: base64 alone would
     take four, for the spare bits of its last character.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
-        self._keys = tuple(keys)
+        # One signer for each key, newest first; the keys are derived already.
+        self._signers = [Signer(key, key_derivation="none", algorithm=_HMACSHA256()) for key in keys]
 
     def sign(self, text: str) -> str:
         """``text`` and its signature, cookie-safe when ``text`` is."""
-        return f"{text}.{self.tag(text)}"
+        return self._signers[0].sign(text).decode()
 
     def unsign(self, signed: str) -> str | None:
         """The text, or ``None`` when the signature does not verify."""
         text, dot, signature = signed.rpartition(".")
         if not dot or not signed.isascii():
             return None
-        for key in self._keys:
-            if compare_digest(_written(key, text), signature):
+        written = signature.encode()
+        for signer in self._signers:
+            if compare_digest(signer.get_signature(text), written):
                 return text
         return None
 
     def tag(self, text: str) -> str:
         """A short proof that we have seen ``text``; for CSRF tokens."""
-        return _written(self._keys[0], text)
+        return self._signers[0].get_signature(text).decode("ascii")
 
     def tag_matches(self, text: str, tag: str) -> bool:
         return tag.isascii() and compare_digest(self.tag(text), tag)
 
 
-def _written(key: bytes, text: str) -> str:
-    # 32 bytes are 43 characters and one of padding.
-    written = b2a_base64(digest(key, text.encode(), "sha256"), newline=False)
-    return written[:-1].translate(_URL_SAFE).decode("ascii")
+class _HMACSHA256(SigningAlgorithm):
+    """HMAC-SHA-256 (RFC 2104) in one call: half of what itsdangerous' own costs, which every new cookie pays."""
+
+    def get_signature(self, key: bytes, value: bytes) -> bytes:
+        return digest(key, value, "sha256")
 
 
 class Envelope:

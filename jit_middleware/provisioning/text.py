@@ -34,6 +34,8 @@ def shown_text(value: str, limit: int = NAME_LIMIT) -> str | None:
     ``None`` if nothing is left. For names that people see: a newline could forge a log line, a right-to-left override
     another name.
     """
+    if value.isascii() and value.isprintable():
+        return value.strip()[:limit].strip() or None
     kept = "".join(c for c in value if c in _JOINERS or unicodedata.category(c) not in _UNSHOWABLE)
     kept = kept.strip()[:limit].strip()
     return kept if any(c not in _JOINERS and c not in _UNSEEN and not c.isspace() for c in kept) else None
@@ -48,6 +50,8 @@ def plain_username(value: str) -> str | None:
     """
     if not value or len(value) > NAME_LIMIT or value != value.strip():
         return None
+    if value.isascii():
+        return value if value.isprintable() else None
     if any(unicodedata.category(c) in _UNSHOWABLE or c in _UNSEEN or _is_another(c) for c in value):
         return None
     if not is_unambiguous(value):
@@ -58,6 +62,8 @@ def plain_username(value: str) -> str | None:
 
 def is_unambiguous(value: str) -> bool:
     """Whether no other spelling looks like this one: nothing that NFKC folds, and no Latin beside Cyrillic or Greek."""
+    if value.isascii():
+        return True
     if unicodedata.normalize("NFKC", value) != unicodedata.normalize("NFC", value):
         return False
     scripts = {unicodedata.name(c, "?").partition(" ")[0] for c in value if c.isalpha()}

@@ -46,9 +46,9 @@ def evaluation(source: str) -> Evaluation:
     if not source:
         return lambda _claims: None
     parsed = cast("_Node", jmespath.compile(source).parsed)
-    if parsed["type"] == "field":
-        name = str(parsed["value"])
-        return lambda claims: claims.get(name)  # most are the mere name of a claim
+    shortcut = _shortcut(parsed)
+    if shortcut is not None:
+        return shortcut
 
     def evaluate(claims: Claims) -> JSON:
         budget = _Budget(BUDGET)
@@ -63,6 +63,47 @@ def evaluation(source: str) -> Evaluation:
 
 
 _Node = Mapping[str, object]
+
+
+def _shortcut(node: _Node) -> Evaluation | None:
+    """What most expressions are, asked without the interpreter and with the same answers: the name of a claim, the
+    first of several that is there (``a || b``), an element in such a list (``contains(a, 'b')``)."""
+    if node["type"] != "function_expression":
+        return _first_of(node)
+    arguments = _children(node)
+    if node["value"] != "contains" or len(arguments) != 2:
+        return None
+    listed, sought = _first_of(arguments[0]), arguments[1]
+    if listed is None or sought["type"] != "literal" or not isinstance(sought["value"], str):
+        return None
+    return _contains(listed, sought["value"])
+
+
+def _first_of(node: _Node) -> Evaluation | None:
+    if node["type"] == "field":
+        name = str(node["value"])
+        return lambda claims: claims.get(name)
+    if node["type"] != "or_expression":
+        return None
+    first, second = (_first_of(child) for child in _children(node))
+    if first is None or second is None:
+        return None
+    return lambda claims: second(claims) if _is_false(found := first(claims)) else found
+
+
+def _contains(listed: Evaluation, name: str) -> Evaluation:
+    def contains(claims: Claims) -> JSON:
+        found = listed(claims)
+        if isinstance(found, list):
+            return name in cast("list[JSON]", found)
+        return False if found is None or isinstance(found, str) else None
+
+    return contains
+
+
+def _is_false(value: JSON) -> bool:
+    """What JMESPath takes for false; a number never is."""
+    return value is None or value is False or (isinstance(value, (str, list, dict)) and not value)
 
 
 class _Budget:

@@ -247,3 +247,15 @@ def test_whoever_passes_the_gate_has_exactly_the_domain(email: str) -> None:
         local, domain = email.split("@")
         assert domain.lower() == "company.com"
         assert local.isascii()
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127), max_size=20))
+def test_plain_ascii_takes_a_shorter_way_to_the_same_answers(value: str) -> None:
+    """Beside a letter that changes nothing, the same text goes the long way."""
+    letter = "\u00e9"
+    long_way = plain_username(letter + value + letter)
+    inside = value == value.strip() and bool(value)
+    assert plain_username(value) == (long_way[1:-1] if long_way is not None and inside else None)
+    assert is_unambiguous(value) is is_unambiguous(letter + value + letter)
+    shown = shown_text(letter + value + letter)
+    assert shown_text(value) == ((shown or "")[1:-1].strip() or None)

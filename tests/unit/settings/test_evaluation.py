@@ -122,3 +122,17 @@ PARTS = st.sampled_from(
 def test_any_expression_answers_json_for_any_claims(source: str, claims: Claims) -> None:
     found = evaluation(expression(source))(claims)
     assert found is None or isinstance(found, (bool, int, float, str, list, dict))
+
+
+SHORT = st.sampled_from(
+    ["a", "a || b", "a || b || c", "contains(a, 'x')", "contains(a || b, 'x')", "contains(a, 'x') || b"]
+)
+SMALL = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 2), st.sampled_from(["", "x", "xy"]), st.just({}), st.just({"x": 1}),
+    st.lists(st.sampled_from(["x", "y", 0, True, None]), max_size=3),
+)  # fmt: skip
+
+
+@given(SHORT, st.dictionaries(st.sampled_from("abc"), SMALL))
+def test_what_is_asked_without_the_interpreter_answers_as_with_it(source: str, claims: Claims) -> None:
+    assert evaluation(source)(claims) == evaluation(f"({source}) | @")(claims)
