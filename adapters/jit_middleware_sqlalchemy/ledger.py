@@ -78,7 +78,7 @@ class SQLAlchemyLedger:
 
     async def prepare(self) -> None:
         """Make a missing schema; raises ``ConfigurationError`` for one of another version, ``StoreUnavailable``."""
-        await self._use(prepare_schema)
+        await self._read(prepare_schema)  # which is safe to repeat
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in one transaction, at most three times; see ``ports.Ledger``."""
@@ -235,7 +235,7 @@ class SQLAlchemyLedger:
         return result
 
     async def _read(self, body: Callable[[Connection], T]) -> T:
-        """A single statement on its own; a dead pooled connection or a short lock costs one more try."""
+        """What is safe to repeat; a dead pooled connection or a short lock costs one more try."""
         failure: AdapterError = StoreUnavailable("contention")
         for _ in range(2):
             try:

@@ -6,11 +6,11 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
-from jit_middleware.assembly import open_transport
 from jit_middleware.cli.live import Step, check_connection, check_database, check_redis
 from jit_middleware.cli.live_saml import check_saml
 from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json
 from jit_middleware.model import JSON
+from jit_middleware.outside import open_transport
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 from jit_middleware.system import SystemClock
 

@@ -19,7 +19,7 @@ def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]]) -> 
     Raises ``ConfigurationError`` when the schema is too old, ``StoreUnavailable`` when the database cannot be asked.
     """
 
-    from jit_middleware.assembly import open_ledger  # only now: it brings every room of the house along
+    from jit_middleware.outside import open_ledger  # only now: it brings every room of the house along
 
     async def conversation() -> T:
         ledger = open_ledger(settings)

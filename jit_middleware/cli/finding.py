@@ -34,8 +34,8 @@ async def find_account(tx: Transaction, wanted: str, *, only_id: bool) -> Accoun
 
 def outside_store(settings: Settings) -> Users | None:
     """The app's own user store, where there is one, so that it can be told what has changed."""
-    from jit_middleware.assembly import named_user_store
     from jit_middleware.bridge import users_face
+    from jit_middleware.outside import named_user_store
 
     store = named_user_store(settings)
     return None if store is None else users_face(store, "asgi")

@@ -111,7 +111,7 @@ def check_redis(settings: Settings) -> list[Step]:
     """Whether workers can hear each other where ``JIT_REDIS_URL`` leads; nothing to check without it."""
     if settings.redis_url is None:
         return []
-    from jit_middleware.assembly import neighbours_channel
+    from jit_middleware.outside import neighbours_channel
     from jit_middleware_redis import problem_with
 
     label = settings.redis_label or ""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from jit_middleware.assembly import saml_strategy
 from jit_middleware.bridge import ThreadLocks
 from jit_middleware.cli.live import Step, check_step_up, compare_clocks
+from jit_middleware.connected import saml_strategy
 from jit_middleware.errors import ConfigurationError, ProviderUnavailable, VerificationError
 from jit_middleware.offload import InThisThread
 from jit_middleware.ports import Clock, Fetch, Fetched, Transport

@@ -15,12 +15,12 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step as stepped
 from jit_middleware.demo.browser import Browser, Form, Visit
 from jit_middleware.demo.report import Report
 from jit_middleware.demo.stage import AppOnStage, Stage
 from jit_middleware.model import Account, AuditEvent
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Ledger
 from jit_middleware.system import SystemClock
 from jit_middleware.testing.provider import DemoUser

@@ -133,7 +133,7 @@ class Arrivals:
         plan = plan_returning(login.policy, login.identity, login.mapped, account, user, login.steps)
         if users is not None and plan.changes:
             user = await users.update(user.id, plan.changes)
-        await self._write_changes(tx, login, account.user_id, plan)
+        await self._write_changes(tx, login, account, plan)
         if users is not None:
             await self._write_roles(tx, users, user, plan)
         first = link.first_login_at is None
@@ -277,6 +277,14 @@ class Arrivals:
         if roles != account.user.roles:
             await users.set_roles(user.id, roles)
 
+    async def _end_if_raised(self, tx: Transaction, login: Login, account: Account, plan: Plan) -> None:
+        """End the sessions of before when this login brings a privileged role: it is for whoever has just signed in."""
+        new = {grant.role for grant in plan.add} - {grant.role for grant in account.grants}
+        if new.isdisjoint(login.policy.settings.privileged_roles):
+            return
+        for ended in await tx.end_sessions(self._clock.now(), user_id=account.user_id):
+            await tx.append_audit(self._audit.session_ended(ended, cause="role_granted", reference=login.reference))
+
     async def _let_in(self, tx: Transaction, login: Login, account: Account) -> Account:
         """The account as it is for somebody who signs in: revived, seated. Raises ``NotProvisioned``."""
         settings, at = login.policy.settings, self._clock.now()
@@ -301,8 +309,9 @@ class Arrivals:
         login.steps.note("lifecycle", "active", f"was {account.status.value}")
         return moved
 
-    async def _write_changes(self, tx: Transaction, login: Login, user_id: str, plan: Plan) -> None:
+    async def _write_changes(self, tx: Transaction, login: Login, account: Account, plan: Plan) -> None:
         identity, reference, groups = login.identity, login.reference, login.mapped.groups_state
+        user_id = account.user_id
         if plan.changes:
             names = _changed(plan.changes)
             await tx.append_audit(self._audit.user_updated(identity, user_id, fields=names, reference=reference))
@@ -318,6 +327,7 @@ class Arrivals:
                 reference=reference,
             )
             await tx.append_audit(event)
+            await self._end_if_raised(tx, login, account, plan)
         if plan.unavailable and (plan.kept or plan.remove):
             event = self._audit.groups_unavailable(
                 identity, user_id, groups=groups, kept=plan.kept, reference=reference

@@ -32,5 +32,5 @@ def _meant_by(rules: Sequence[StepUpRule], place: str) -> Iterator[tuple[str, ..
 
 
 def _is_impossible(acrs: Iterator[tuple[str, ...]]) -> bool:
-    sets = [frozenset(acr) for acr in acrs]
-    return bool(sets) and not frozenset.intersection(*sets)
+    named = list(acrs)
+    return bool(named) and not any(all(acr in others for others in named) for acr in named[0])

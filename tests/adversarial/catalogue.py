@@ -154,7 +154,7 @@ ROWS: Final[dict[int, Row]] = {
     ),
     53: _row(
         "session fixation",
-        ("adversarial.test_browser_sessions:test_session_id_is_new_at_every_login_and_the_old_one_is_worthless", "adversarial.test_browser_sessions:test_planted_session_of_the_attacker_does_not_become_that_of_the_victim"),
+        ("adversarial.test_browser_sessions:test_session_id_is_new_at_every_login_and_the_old_one_is_worthless", "adversarial.test_browser_sessions:test_planted_session_of_the_attacker_does_not_become_that_of_the_victim", f"{PREPARED}:test_session_of_before_does_not_rise_with_its_owner"),
         f"{SAML_PEOPLE}:test_session_of_before_is_not_that_of_the_login",
     ),
     57: _row(
@@ -174,7 +174,7 @@ ROWS: Final[dict[int, Row]] = {
     ),
     60: _row(
         "mass provisioning, seat exhaustion",
-        (f"{RACES}:test_forty_new_people_take_exactly_the_seats_there_are", f"{LIFECYCLE}:test_more_new_people_than_the_rate_allows_are_asked_to_come_back", "scenarios.test_outside_races:test_whoever_is_refused_for_their_name_holds_no_seat"),
+        (f"{RACES}:test_new_people_at_once_take_exactly_the_seats_there_are", f"{LIFECYCLE}:test_more_new_people_than_the_rate_allows_are_asked_to_come_back", "scenarios.test_outside_races:test_whoever_is_refused_for_their_name_holds_no_seat"),
         (f"{SAML}:test_last_seat_is_taken_once_and_freed_by_letting_somebody_go", f"{SAML}:test_more_new_people_than_the_rate_allows_are_asked_to_come_back"),
     ),
     61: _row(

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import AuditEvent
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Fetch, Fetched
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock

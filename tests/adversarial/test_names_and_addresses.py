@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import Profile
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Ledger, Transaction
 from tests.adversarial.judging import assert_signed_in
 from tests.adversarial.provider import HostileProvider

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import Status
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Transaction
 from tests.adversarial import keys
 from tests.adversarial.bends import endless, header, metadata, reset_connection, status

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from lxml import etree
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
+from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from tests.adversarial_saml import mint
 from tests.adversarial_saml.attack import Attack

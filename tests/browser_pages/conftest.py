@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.demo.serve import WSGIHost, listen
+from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from tests.client import Edge, middleware_of
 from tests.peers.oidc_provider import PASSWORD, Provider

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.demo.serve import WSGIHost, listen
 from jit_middleware.model import SessionRecord
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Transaction
 from jit_middleware.settings import OIDCConnection
 from tests.browser_pages.conftest import Site, SiteBuilder

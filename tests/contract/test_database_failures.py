@@ -135,6 +135,12 @@ def test_connections_the_server_has_closed_fail_no_request(rig: Rig, idle: int) 
     assert [one.id for one in rig.run(rig.ledger.list_audit(type="t"))] == ["one write"]
 
 
+def test_a_start_on_connections_that_the_server_has_closed_is_tried_again(rig: Rig) -> None:
+    assert signed_in(rig)
+    disconnect_everybody(rig)
+    rig.run(rig.ledger.prepare())
+
+
 def test_a_connection_lost_in_the_middle_is_tried_again(rig: Rig) -> None:
     if rig.kind == "sqlite":
         assert signed_in(rig)

@@ -15,8 +15,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,16 @@ START_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
-    """A running server: where its socket is and how to make one more empty database in it."""
+    """A running server: where its socket is and how to make one more empty database in it.
+
+    ``kill`` ends it with all its processes as a crash does, ``start`` runs it again on what it had written. Only for a
+    server of one's own.
+    """
 
     socket: Path
     new_database: Callable[[str], None]
+    kill: Callable[[], None]
+    start: Callable[[], None]
 
 
 @contextmanager
@@ -54,23 +61,31 @@ def postgresql() -> Generator[DatabaseServer]:
     _run([*map(str, initdb), "--no-instructions", "--locale=C.UTF-8"], environment, as_user)
     options = ["fsync=off", "full_page_writes=off", "max_connections=300", "listen_addresses="]
     command = [str(binaries / "postgres"), "-D", str(data), "-k", str(root)]
-    process = _start([*command, *(part for option in options for part in ("-c", option))], root, environment, as_user)
+    command += [part for option in options for part in ("-c", option)]
+    daemon = _Daemon(
+        partial(_start, command, root, environment, as_user),
+        root,
+        lambda: psycopg.connect(host=str(root), user="postgres", dbname="postgres").close(),
+    )
     try:
-        _wait(process, root, lambda: psycopg.connect(host=str(root), user="postgres", dbname="postgres").close())
+        daemon.start()
 
         def new_database(name: str) -> None:
             with psycopg.connect(host=str(root), user="postgres", dbname="postgres", autocommit=True) as connection:
                 connection.execute(f'CREATE DATABASE "{name}"'.encode())
 
-        yield DatabaseServer(root, new_database)
+        yield DatabaseServer(root, new_database, daemon.kill, daemon.start)
     finally:
         # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
-        _stop(process, signal.SIGINT, root)
+        daemon.stop(signal.SIGINT)
 
 
 @contextmanager
-def mariadb() -> Generator[DatabaseServer]:
-    """A MariaDB that listens on a Unix socket only; its default collation is the forgiving one on purpose."""
+def mariadb(*, keeps_commits: bool = False) -> Generator[DatabaseServer]:
+    """A MariaDB that listens on a Unix socket only; its default collation is the forgiving one on purpose.
+
+    ``keeps_commits``: what was committed is there after a ``kill``, which costs a write for each commit.
+    """
     import pymysql
 
     for program in ("mariadbd", "mariadb-install-db"):
@@ -82,20 +97,21 @@ def mariadb() -> Generator[DatabaseServer]:
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db", *flags]
     _run([*install, "--auth-root-authentication-method=normal"], dict(os.environ), {})
     command = [str(_program("mariadbd")), "--no-defaults", f"--datadir={data}", f"--socket={socket}", *flags]
-    command += [f"--pid-file={root / 'pid'}", "--skip-networking", "--innodb-flush-log-at-trx-commit=0"]
+    command += [f"--pid-file={root / 'pid'}", "--skip-networking"]
+    command += [f"--innodb-flush-log-at-trx-commit={2 if keeps_commits else 0}"]
     command += ["--max-connections=300", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"]
-    process = _start(command, root, dict(os.environ), {})
+    daemon = _Daemon(partial(_start, command, root, dict(os.environ), {}), root, lambda: _knock(socket))
     try:
-        _wait(process, root, lambda: _knock(socket))
+        daemon.start()
 
         def new_database(name: str) -> None:
             connection = pymysql.connect(unix_socket=str(socket), user="root")
             with connection, connection.cursor() as cursor:
                 cursor.execute(f"CREATE DATABASE `{name}`")
 
-        yield DatabaseServer(socket, new_database)
+        yield DatabaseServer(socket, new_database, daemon.kill, daemon.start)
     finally:
-        _stop(process, signal.SIGTERM, root)
+        daemon.stop(signal.SIGTERM)
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +172,7 @@ def _run(command: Sequence[str], environment: dict[str, str], as_user: dict[str,
 def _start(
     command: Sequence[str], root: Path, environment: dict[str, str], as_user: dict[str, object]
 ) -> subprocess.Popen[bytes]:
-    with (root / "log").open("wb") as log:
+    with (root / "log").open("ab") as log:
         return subprocess.Popen(command, env=environment, cwd="/", stdout=log, stderr=log, **as_user)  # type: ignore[call-overload]
 
 
@@ -180,11 +196,52 @@ def _knock(path: Path) -> None:
         client.connect(str(path))
 
 
-def _stop(process: subprocess.Popen[bytes], how: signal.Signals, root: Path) -> None:
-    process.send_signal(how)
+class _Daemon:
+    """The server's process, again and again."""
+
+    def __init__(self, run: Callable[[], subprocess.Popen[bytes]], root: Path, connect: Callable[[], None]) -> None:
+        self._run = run
+        self._root = root
+        self._connect = connect
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Return when it answers."""
+        self._process = self._run()
+        _wait(self._process, self._root, self._connect)
+
+    def kill(self) -> None:
+        """Return when no process of it is left."""
+        assert self._process is not None
+        children = _children(self._process.pid)
+        self._process.kill()  # first, so that it starts no child anew
+        for child in children:
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self._process.wait(10)
+        end = time.monotonic() + 10
+        while any(_is_running(child) for child in children) and time.monotonic() < end:
+            time.sleep(0.005)
+
+    def stop(self, how: signal.Signals) -> None:
+        """End it for good."""
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(how)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+        shutil.rmtree(self._root, ignore_errors=True)
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_running(pid: int) -> bool:
     try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(10)
-    shutil.rmtree(root, ignore_errors=True)
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except OSError:
+        return False

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import AuditEvent, SessionRecord
+from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from tests.adversarial.provider import CLIENT_ID, HostileProvider, SentBack
 from tests.client import Client, Edge, middleware_of

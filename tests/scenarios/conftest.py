@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import Account, AuditEvent
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Ledger, UserStore
 from jit_middleware.settings import Settings
 from tests.adversarial.provider import HostileProvider

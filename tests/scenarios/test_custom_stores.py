@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from jit_middleware import ConfigurationError, Profile, ProfileChanges, Status, StoreUnavailable, User
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.errors import Conflict as OurConflict
 from jit_middleware.model import UNSET, IdentityLink
+from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from jit_middleware.testing.contract import UserStoreContract
 from tests.peers.oidc_provider import Provider

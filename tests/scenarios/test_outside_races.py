@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from jit_middleware import Profile, Status, User
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import Account, Grant
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Transaction
 from jit_middleware.settings import Settings
 from tests.contract.conftest import new_url
@@ -69,7 +69,7 @@ def test_a_crash_while_somebody_was_made_locks_nobody_out_of_what_is_theirs(
     assert len(stage.events("user.created")) == len(stage.events("user.first_login")) == 1
 
 
-def test_forty_new_people_take_exactly_the_seats_there_are_in_a_store_of_the_app(
+def test_new_people_at_once_take_exactly_the_seats_there_are_in_a_store_of_the_app(
     build: StageBuilder, tmp_path: Path
 ) -> None:
     members = Members(tmp_path / "club.db")

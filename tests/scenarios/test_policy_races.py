@@ -56,7 +56,7 @@ def idle(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("full", "many"), [("deny", MANY), ("pending", FEW), ("minimal_role", FEW)])
-def test_forty_new_people_take_exactly_the_seats_there_are(full: str, many: int, any_world: StageBuilder) -> None:
+def test_new_people_at_once_take_exactly_the_seats_there_are(full: str, many: int, any_world: StageBuilder) -> None:
     how = {"JIT_SEAT_LIMIT": str(SEATS), "JIT_SEATS_WHEN_FULL": full, "JIT_DEFAULT_ROLES": "member"}
     if full == "minimal_role":
         how["JIT_MINIMAL_ROLE"] = "guest"

@@ -69,3 +69,26 @@ def test_other_ways_into_the_account_are_shut_before_it_is_handed_over(build: St
     assert doors.revoked == [old.id]
     assert stage.sign_in(stage.person("bob"), client=stage.client.another()).status == 200
     assert doors.revoked == [old.id], "a new user has no other ways in"
+
+
+def test_session_of_before_does_not_rise_with_its_owner(build: StageBuilder) -> None:
+    """Whoever has taken over a session waits for the person to become an administrator: that needs a new login."""
+    stage = build(
+        JIT_PRIVILEGED_ROLES="admin",
+        JIT_OIDC_ALLOW_PRIVILEGED_ROLES="true",
+        JIT_GROUP_ROLES='{"root": ["admin"], "staff": ["writer"]}',
+        JIT_OIDC_SCOPES="openid email profile groups",
+    )
+    alice = stage.person("alice", groups=["x"])
+    assert stage.sign_in(alice).json()["user"]["roles"] == []
+    stage.person("alice", groups=["staff"])
+    assert stage.sign_in(alice, client=stage.client.another()).json()["user"]["roles"] == ["writer"]
+    stage.clock.advance(1.0)
+    assert stage.client.get("/").json()["user"]["roles"] == ["writer"], "an ordinary role comes to every session"
+    stage.person("alice", groups=["root"])
+    raised = stage.client.another()
+    assert stage.sign_in(alice, client=raised).json()["user"]["roles"] == ["admin"]
+    stage.clock.advance(1.0)
+    assert stage.client.get("/").status == 302
+    assert raised.get("/").status == 200
+    assert [event.reason for event in stage.events("session.ended")] == ["role_granted"] * 2

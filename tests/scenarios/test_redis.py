@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
-from jit_middleware.assembly import neighbours_channel, open_ledger
 from jit_middleware.bridge import step
+from jit_middleware.outside import neighbours_channel, open_ledger
 from jit_middleware.settings import Settings
 from tests.client import Client
 from tests.peers.valkey import Valkey

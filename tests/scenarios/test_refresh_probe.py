@@ -286,6 +286,23 @@ def test_a_token_that_this_key_did_not_seal_ends_the_session(bent: Make) -> None
     assert ended.reason == "refresh_refused"
 
 
+def test_a_token_outlives_the_rotation_of_our_own_secret(bent: Make) -> None:
+    stage = bent(**PROBED)
+    stage.sign_in()
+    new = "Tq7fX1uJm9Zc4RkWv2Yb8Ns5Gd0Lh3PeAi6oKxEtQzU"
+    rotated = stage.worker(JIT_SECRET_KEY=f"{new},{stage.env['JIT_SECRET_KEY']}")
+    rotated.jar = stage.client.jar
+    calls = len(stage.provider.calls)
+    for _ in range(2):  # sealed by the old key, then by the new one
+        stage.clock.advance(EVERY + 1)
+        assert rotated.get("/").status == 200
+    assert stage.provider.calls[calls:].count("token") == 2
+    retired = stage.worker(JIT_SECRET_KEY=new)
+    retired.jar = stage.client.jar
+    assert retired.get("/").status == 302, "with the old key goes its cookie"
+    assert stage.events("session.ended") == []
+
+
 def test_a_probe_changes_nothing_about_the_person(bent: Make) -> None:
     stage = bent(**PROBED, JIT_OIDC_USERINFO="always")
     stage.sign_in()

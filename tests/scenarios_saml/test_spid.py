@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
+from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from tests.client import Client, Edge, middleware_of
 from tests.peers.saml.keys import KeyPair, fresh_key_pair

@@ -5,74 +5,77 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from functools import partial
+import uuid
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from jit_middleware.bridge import step
+from jit_middleware.model import Grant
+from jit_middleware.outside import open_ledger
+from jit_middleware.settings import Settings
+from tests.peers.databases import DatabaseServer
 from tests.peers.oidc_provider import Provider
-from tests.servers.conftest import KINDS, Server, environment, free_port, is_alive, serving, start, wait_until
+from tests.servers.conftest import KINDS, environment, free_port, is_alive, serving, start, wait_until
+from tests.servers.crowd import SERVERS, Line, a_line_to_each, crowded
+from tests.servers.revocations import PRIVILEGED, ROLE, Case, How, distribution, gather, wave
 
 BOUND = 1.0
-TURNS = 10
+WAVES = 5
 
 
-@contextmanager
-def revoked(server: Server, session: str, meanwhile: Callable[[], object]) -> Iterator[float]:
-    """Revoke by the command line; the moment at which the database has it, a few milliseconds exact."""
-    file = server.env["JIT_DATABASE_URL"].removeprefix("sqlite:///")
-    with (
-        closing(sqlite3.connect(file)) as database,
-        server.command("sessions", "revoke", "--session", session) as command,
-    ):
-        ended = "SELECT COUNT(*) FROM jit_sessions WHERE id = ? AND ended_at IS NOT NULL"
-        while not database.execute(ended, (session,)).fetchone()[0]:
-            assert command.poll() in {None, 0}
-            meanwhile()
-            time.sleep(0.002)
-        yield time.monotonic()
-        assert command.stdout is not None
-        assert command.stdout.read().strip() == "1 session was ended."
-    assert command.returncode == 0
-
-
-@pytest.mark.parametrize("name", ["gunicorn", "uvicorn"])
+@pytest.mark.parametrize("name", SERVERS)
 def test_a_revoked_session_is_refused_by_every_worker_within_the_bound(
-    name: str, provider: Provider, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str,
+    postgresql_server: DatabaseServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    kind = KINDS[name]
-    delays: list[float] = []
-    with serving(kind, provider, tmp_path) as server:
-        who = server.person("alice")
-        workers = server.sign_in(who) and server.pids(2)
-        for turn in range(TURNS):
-            browser = server.another()
-            session = browser.sign_in(who, "/page").json()["session"]["id"]
-            assert browser.pids(2) == workers, "both workers know the session"
-            is_busy = turn % 2 == 0
-            with revoked(server, session, meanwhile=partial(browser.get, "/pid") if is_busy else int) as done:
-                if not is_busy:
-                    # Nobody asks meanwhile: the very first request after the bound is refused.
-                    time.sleep(max(0.0, done + BOUND - time.monotonic()))
-                last_served = 0.0
-                while (sent := time.monotonic()) < done + BOUND + 0.5:
-                    answer = browser.get("/pid")
-                    if answer.status == 200:
-                        last_served = sent - done
-                        assert last_served < BOUND, f"served {last_served:.3f} s after the revocation, in turn {turn}"
-                    else:
-                        assert answer.status == 302
-                    time.sleep(0.005)
-            if is_busy:
-                delays.append(last_served)
-            browser.jar.drop()
+    """A thousand revocations for both servers together, each known to every worker before; also changes of roles."""
+    kind = SERVERS[name]
+    database = f"{name}-{uuid.uuid4().hex}"
+    postgresql_server.new_database(database)
+    settings = {
+        "JIT_DATABASE_URL": f"postgresql+psycopg://postgres@/{database}?host={postgresql_server.socket}",
+        "JIT_REVOCATION_MAX_STALENESS": f"{BOUND:g}s",
+        "JIT_PRIVILEGED_ROLES": PRIVILEGED,
+    }
+    done: list[Case] = []
+    with crowded(kind, tmp_path, **settings) as (server, crowd), a_line_to_each(server) as workers, ExitStack() as stack:
+        for setting, value in server.env.items():
+            if setting.startswith("JIT_"):
+                monkeypatch.setenv(setting, value)
+        ledger = open_ledger(Settings.load(server.env))
+        stack.callback(lambda: step(ledger.close()))
+        more = Line(server.port)
+        stack.callback(more.close)
+
+        def prepare(case: Case) -> None:
+            if case.how is How.TAKE:
+                given = [Grant(ROLE, "manual")]
+                step(ledger.transaction(lambda tx: tx.change_grants(case.user, add=given, remove=())))
+
+        for number in range(WAVES):
+            cases = gather(list(workers.values()), crowd, prepare)
+            wave(list(workers.values()), more, cases, crowd, BOUND, meanwhile=number != WAVES - 1)
+            done += cases
+        assert "Traceback" not in server.said(), server.said()
+    assert len(done) == 500
+    assert sum(len(case.delays()) for case in done) > 100, "hardly anything was asked before it was known"
+    for how in How:
+        told = distribution([case for case in done if case.how is how], kind.workers)
+        record_property(f"{name}: {how.value}", told)
+        with capsys.disabled():
+            print(f"\n{name:8} {how.value:22} {told}", end="")
+    told = distribution(done, kind.workers)
+    record_property(name, told)
     with capsys.disabled():
-        shown = " ".join(f"{delay:.3f}" for delay in delays)
-        print(f"\n{name}, 2 workers, last request served after a revocation (s): {shown}")
+        print(f"\n{name:8} {'all':22} {told}")
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))

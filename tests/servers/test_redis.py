@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import SessionRecord
+from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Ledger
 from jit_middleware.settings import Settings
 from tests.client import NAVIGATION

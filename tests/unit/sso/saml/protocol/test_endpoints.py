@@ -14,9 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from lxml import etree
 
-from jit_middleware.assembly import open_ledger
 from jit_middleware.bridge import step
 from jit_middleware.model import AuditEvent
+from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from jit_middleware.sso.saml.signature import sign_enveloped, sign_redirect
 from jit_middleware.testing.login import login_as

@@ -1,0 +1,96 @@
+"""The outside that the settings name: the database, the app's own users, the other workers, and the way out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Literal, cast
+from urllib.parse import urlsplit
+
+from jit_middleware.errors import ConfigurationError, Fault
+from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Neighbours, TokenSource, Transport, UserStore
+from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
+from jit_middleware.system import SystemClock, SystemTokens
+from jit_middleware.transport import AsyncTransport, SyncTransport
+
+World = Literal["wsgi", "asgi"]
+
+
+def open_ledger(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    tokens: TokenSource | None = None,
+    keep_users: bool | None = None,
+    neighbours: Neighbours | None = None,
+) -> Ledger:
+    """The ledger in ``JIT_DATABASE_URL``; not yet prepared. Raises ``ConfigurationError`` for a URL it cannot open.
+
+    It tells ``neighbours`` what it commits, and closes them; without, those of ``JIT_REDIS_URL``.
+    """
+    from jit_middleware_sqlalchemy import SQLAlchemyLedger
+
+    clock = clock or SystemClock()
+    return SQLAlchemyLedger(
+        settings.database_url,
+        clock=clock,
+        tokens=tokens or SystemTokens(),
+        keep_users=settings.user_store == "default" if keep_users is None else keep_users,
+        neighbours=neighbours or open_neighbours(settings, clock),
+    )
+
+
+def open_neighbours(settings: Settings, clock: Clock) -> Neighbours | None:
+    """The other workers, as far as ``JIT_REDIS_URL`` leads to them. Raises ``ConfigurationError`` for a bad URL."""
+    if settings.redis_url is None:
+        return None
+    from jit_middleware_redis import RedisNeighbours
+
+    return RedisNeighbours(settings.redis_url, channel=neighbours_channel(settings), clock=clock)
+
+
+def neighbours_channel(settings: Settings) -> str:
+    """Where in Redis the workers of this application meet: they all have the same public URL."""
+    return f"jit:{settings.public_url.join('')}"
+
+
+def named_user_store(settings: Settings) -> UserStore | AsyncUserStore | None:
+    """The store that ``JIT_USER_STORE`` names, made by its factory; ``None`` for the default one.
+
+    ``module:factory`` is imported; any other name is looked up among the entry points ``jit_middleware.user_stores``.
+    """
+    name = settings.user_store
+    if name == "default":
+        return None
+    try:
+        if ":" in name:
+            module, _, attribute = name.partition(":")
+            factory: object = getattr(importlib.import_module(module), attribute)
+        else:
+            # Here, not above: it brings an e-mail parser and an unpacker, for this one case.
+            from importlib.metadata import entry_points
+
+            factory = entry_points(group="jit_middleware.user_stores")[name].load()
+    except (ImportError, AttributeError, KeyError, ValueError) as error:
+        problem = f"{name!r} cannot be loaded ({type(error).__name__}: {error})."
+        fix = "name an importable module:factory, or an installed store."
+        raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)]) from error
+    if not callable(factory):
+        problem = f"{name!r} is not callable."
+        raise ConfigurationError([Fault("JIT_USER_STORE", problem, "name a class or function that makes the store.")])
+    return cast("Callable[[], UserStore | AsyncUserStore]", factory)()
+
+
+def open_transport(settings: Settings, world: World, clock: Clock) -> Transport:
+    """The way out to the providers that the settings name, and to no private address but theirs."""
+    asked = [url for each in settings.connections for url in (_asked(each), each.signals.jwks_uri)]
+    issuers = [urlsplit(url) for url in asked if url is not None]
+    hosts = [issuer.hostname or "" for issuer in issuers]
+    insecure = [issuer.hostname or "" for issuer in issuers if issuer.scheme == "http"]
+    kind = SyncTransport if world == "wsgi" else AsyncTransport
+    return kind(clock, insecure_hosts=insecure, private_hosts=[*hosts, *settings.private_hosts])
+
+
+def _asked(connection: OIDCConnection | SAMLConnection) -> str | None:
+    """The URL at which the provider of a connection is asked first, if it is asked at all."""
+    return connection.metadata_url if isinstance(connection, SAMLConnection) else connection.issuer
