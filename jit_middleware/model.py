@@ -225,8 +225,8 @@ class Prelink:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One role held for one reason. ``source``: ``birthright``, ``idp:<connection>``, ``scim:<connection>`` or
-    ``manual``."""
+    """One role held for one reason. ``source``: ``birthright``, ``idp:<connection>``, ``scim:<connection>``, ``manual``
+    or ``seatless``."""
 
     role: str
     source: str

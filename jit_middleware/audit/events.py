@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
+from typing import Final
 
 from jit_middleware.model import JSON, AuditEvent, Grant, SessionRecord, User, VerifiedIdentity
 from jit_middleware.ports import Clock, TokenSource
+
+_NOTHING_RELAXED: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class AuditTrail:
     """Makes the events; the ledger keeps them in the transaction they tell of."""
 
     def __init__(
-        self, *, clock: Clock, tokens: TokenSource, relaxations: Mapping[str, Sequence[str]] | None = None
+        self, *, clock: Clock, tokens: TokenSource, relaxations: Mapping[str, Sequence[str]] = _NOTHING_RELAXED
     ) -> None:
         """``relaxations`` names, for each connection, what the operator has weakened."""
         self._clock = clock
         self._tokens = tokens
-        self._relaxations = {} if relaxations is None else relaxations
+        self._relaxations = relaxations
 
     def user_created(
         self,

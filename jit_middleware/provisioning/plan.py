@@ -12,7 +12,7 @@ from jit_middleware.provisioning.fields import new_fields, profile_changes
 from jit_middleware.provisioning.lifecycle import REVIVED_BY_LOGIN, refusal
 from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.policy import Policy
-from jit_middleware.provisioning.roles import BIRTHRIGHT, Desired
+from jit_middleware.provisioning.roles import BIRTHRIGHT, SEATLESS, Desired
 from jit_middleware.provisioning.seats import Seat
 from jit_middleware.provisioning.steps import Steps
 
@@ -53,7 +53,8 @@ def plan_returning(
         return _plan_seatless(policy, user, account.grants)
     is_due = policy.settings.sync == "every_login"
     changes = profile_changes(user, mapped, policy.mapping) if is_due else ProfileChanges()
-    if not is_due and not _was_seatless(policy, account):
+    # The roles of somebody who had no seat are due whatever the sync says.
+    if not is_due and not _seatless_grants(account.grants):
         steps.note("sync", "off", policy.settings.sync)
         return _plan(user, account.grants, [], [], changes)
     desired = policy.roles.desired(identity, mapped, account.grants, steps)
@@ -113,6 +114,7 @@ def new_profile(
 
 def _plan_roles(policy: Policy, user: User, held: tuple[Grant, ...], desired: Desired, changes: ProfileChanges) -> Plan:
     add, remove = policy.roles.changes(held, desired)
+    remove += [grant for grant in _seatless_grants(held) if grant not in remove]
     plan = _plan(user, held, add, remove, changes)
     if policy.settings.role_sync == "exclusive":
         # The provider decides alone: what only the app's own store knows goes as well.
@@ -123,16 +125,13 @@ def _plan_roles(policy: Policy, user: User, held: tuple[Grant, ...], desired: De
 
 def _plan_seatless(policy: Policy, user: User, held: tuple[Grant, ...]) -> Plan:
     """Somebody without a seat keeps what was given by hand and has the minimal role beside it."""
-    minimal = {Grant(role, BIRTHRIGHT) for role in _minimal(policy)}
-    ours = {grant for grant in held if grant.source in {BIRTHRIGHT, policy.roles.source}}
+    minimal = {Grant(role, SEATLESS) for role in _minimal(policy)}
+    ours = {grant for grant in held if grant.source in {BIRTHRIGHT, SEATLESS, policy.roles.source}}
     return _plan(user, held, _sorted(minimal - ours), _sorted(ours - minimal), ProfileChanges())
 
 
-def _was_seatless(policy: Policy, account: Account) -> bool:
-    """Whether the account's roles are those of somebody without a seat: they are due whatever the sync says."""
-    return any(Grant(role, BIRTHRIGHT) in account.grants for role in _minimal(policy)) and not any(
-        grant.source == policy.roles.source for grant in account.grants
-    )
+def _seatless_grants(held: Iterable[Grant]) -> list[Grant]:
+    return [grant for grant in held if grant.source == SEATLESS]
 
 
 def _minimal(policy: Policy) -> frozenset[str]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from jit_middleware.audit import AuditTrail
 from jit_middleware.errors import Conflict, NotProvisioned
@@ -193,21 +193,21 @@ class Provisioner:
             return None, None
         return None, await matcher.propose(users, newcomer, prelink, login.steps)
 
-    async def _rehearse_outside(self, users: Users, login: Login) -> NoReturn:
+    async def _rehearse_outside(self, users: Users, login: Login) -> Arrival:
         known, proposal = await self._ask_outside(users, login)
         if known is not None:
-            await self._returning_outside(OnPaper(users), login, *known, curtain)
+            return await self._returning_outside(OnPaper(users), login, *known, curtain)
         proposed = login.so_far()
 
-        async def act(tx: Transaction) -> NoReturn:
+        async def act(tx: Transaction) -> Arrival:
             proposed.begin()
             entry = await self._entry(tx, proposed, proposal)
             user = on_paper(entry.profile) if isinstance(entry, Creation) else entry.adoption.user
             link = proposed.link(user.id)
-            await curtain(tx, await self._arrivals.arriving(tx, proposed, link, user, entry, None))
+            return await curtain(tx, await self._arrivals.arriving(tx, proposed, link, user, entry, None))
 
         try:
-            await self._ledger.transaction(act)
+            return await self._ledger.transaction(act)
         except CurtainFallen as fallen:
             if fallen.arrival.created:
                 await check_name_is_free(users, fallen.arrival.user)

@@ -21,6 +21,8 @@ from jit_middleware.settings import ProvisioningSettings
 from jit_middleware.settings.expressions import ClaimPath, looks_at, paths_mentioned
 
 BIRTHRIGHT: Final = "birthright"
+#: The minimal role of somebody for whom there is no seat.
+SEATLESS: Final = "seatless"
 _SCIM: Final = "scim:"
 _NO_ROLES: Final[frozenset[str]] = frozenset()
 #: In SAML the groups stand here as well, whatever attribute they come from.

@@ -95,7 +95,7 @@ def _contains(listed: Evaluation, name: str) -> Evaluation:
     def contains(claims: Claims) -> JSON:
         found = listed(claims)
         if isinstance(found, list):
-            return name in cast("list[JSON]", found)
+            return name in found
         return False if found is None or isinstance(found, str) else None
 
     return contains

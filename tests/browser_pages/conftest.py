@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import html
+import io
 import itertools
+import os
 import threading
 import time
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
+from jit_middleware import cli
 from jit_middleware.bridge import step
 from jit_middleware.demo.serve import WSGIHost, listen
 from jit_middleware.outside import open_ledger
@@ -61,17 +66,17 @@ async def app_asgi(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def served(edge: Edge, settings: Settings, listener: Any) -> Generator[None]:
+def served(edge: Edge, settings: Settings, listener: Any, users: object = None) -> Generator[None]:
     """Serve the wrapped app: wsgiref with threads, or uvicorn."""
     if edge == "wsgi":
-        middleware = middleware_of("wsgi")(app_wsgi, settings)
+        middleware = middleware_of("wsgi")(app_wsgi, settings, users=users)
         with WSGIHost(middleware, listener):
             yield
         step(middleware.gate.close())
         return
     import uvicorn
 
-    wrapped = middleware_of("asgi")(app_asgi, settings)
+    wrapped = middleware_of("asgi")(app_asgi, settings, users=users)
     server = uvicorn.Server(uvicorn.Config(wrapped, log_config=None, ws="none", lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -123,6 +128,7 @@ class Site:
     settings: Settings
     context: BrowserContext
     watch: Watch
+    env: Mapping[str, str]
 
     def person(self, subject: str, **claims: object) -> str:
         """Make a person at the provider."""
@@ -150,6 +156,18 @@ class Site:
         page.goto(self.url + target)
         self.fill_in(page, who)
 
+    def operate(self, *command: str) -> str:
+        """What an operator does from a terminal meanwhile; gives what the command prints."""
+        printed = io.StringIO()
+        others = {name: value for name, value in os.environ.items() if not name.startswith("JIT_")}
+        with (
+            mock.patch.dict(os.environ, {**others, **self.env}, clear=True),
+            redirect_stdout(printed),
+            ThreadPoolExecutor(1) as terminal,  # the browser's event loop counts as running in this thread
+        ):
+            assert terminal.submit(cli.main, command).result() == 0, command
+        return printed.getvalue()
+
     def events(self) -> list[str]:
         """The audit trail, by type."""
         ledger = open_ledger(self.settings)
@@ -171,7 +189,7 @@ class SiteBuilder:
         self._directory = directory
         self._closing = closing
 
-    def __call__(self, *, other_connection: bool = False, **env: str) -> Site:
+    def __call__(self, *, other_connection: bool = False, users: object = None, **env: str) -> Site:
         listener = self._closing.enter_context(listen(0))
         url = f"http://localhost:{listener.getsockname()[1]}"
         name = f"pages{next(_numbers)}-{time.monotonic_ns()}"
@@ -184,22 +202,21 @@ class SiteBuilder:
                 f'client_id = "{name}-other"\nclient_secret = "{other}"\n'
             )
             env = {"JIT_CONFIG": str(config), "JIT_OIDC_LABEL": "Employees", **env}
-        settings = Settings.load(
-            {
-                "JIT_PUBLIC_URL": url,
-                "JIT_SECRET_KEY": SECRET,
-                "JIT_APP_NAME": "The Intranet",
-                "JIT_OIDC_ISSUER": self.provider.issuer,
-                "JIT_OIDC_CLIENT_ID": name,
-                "JIT_OIDC_CLIENT_SECRET": secret,
-                "JIT_DATABASE_URL": f"sqlite:///{self._directory / name}.db",
-                **env,
-            }
-        )
-        self._closing.enter_context(served(self.edge, settings, listener))
+        env = {
+            "JIT_PUBLIC_URL": url,
+            "JIT_SECRET_KEY": SECRET,
+            "JIT_APP_NAME": "The Intranet",
+            "JIT_OIDC_ISSUER": self.provider.issuer,
+            "JIT_OIDC_CLIENT_ID": name,
+            "JIT_OIDC_CLIENT_SECRET": secret,
+            "JIT_DATABASE_URL": f"sqlite:///{self._directory / name}.db",
+            **env,
+        }
+        settings = Settings.load(env)
+        self._closing.enter_context(served(self.edge, settings, listener, users))
         watch = Watch(url)
         self._closing.callback(lambda: _quiet(watch))
-        return Site(self.edge, url, self.provider, settings, self._context, watch)
+        return Site(self.edge, url, self.provider, settings, self._context, watch, env)
 
     def _register(self, name: str, url: str, connection: str) -> str:
         client = self.provider.register(

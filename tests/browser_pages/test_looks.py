@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser_pages.accounts import asked_for_password, give_password, invitation_for, prepared, with_passwords
 from tests.browser_pages.conftest import Site, SiteBuilder
+from tests.scenarios.linking import CONFIRM, PASSWORD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -78,6 +80,64 @@ def loop(site: Site, page: Page) -> None:
         page.goto(f"{site.url}/deep")
 
 
+def confirm_link(site: Site, page: Page) -> None:
+    asked_for_password(site, page)
+
+
+def wrong_password(site: Site, page: Page) -> None:
+    asked_for_password(site, page)
+    give_password(page, "not this one")
+
+
+def attempts_used_up(site: Site, page: Page) -> None:
+    asked_for_password(site, page)
+    for number in range(5):
+        give_password(page, f"not this one, {number}")
+    give_password(page, PASSWORD)
+
+
+def link_required(site: Site, page: Page) -> None:
+    ann = prepared(site, "ann")
+    site.sign_in(page, site.person("ann", email=ann.email))
+
+
+def invitation(site: Site, page: Page) -> None:
+    page.goto(invitation_for(site, prepared(site, "ann")))
+
+
+def used_invitation(site: Site, page: Page) -> None:
+    address = invitation_for(site, prepared(site, "ann"))
+    page.goto(address)
+    page.get_by_role("button", name="Sign in and accept").click()
+    site.fill_in(page, site.person("ann"))
+    page.goto(address)
+
+
+def account_pending(site: Site, page: Page) -> None:
+    site.sign_in(page, site.person("alice"))
+
+
+def account_suspended(site: Site, page: Page) -> None:
+    _shut(site, page, "suspend")
+
+
+def account_closed(site: Site, page: Page) -> None:
+    _shut(site, page, "deactivate")
+
+
+def _shut(site: Site, page: Page, command: str) -> None:
+    alice = site.person("alice")
+    site.sign_in(page, alice)
+    site.operate("users", command, alice)
+    page.goto(f"{site.url}/deep")
+
+
+def one_too_many(site: Site, page: Page) -> None:
+    site.sign_in(page, site.person("alice"))
+    site.context.clear_cookies()
+    site.sign_in(page, site.person("bob"))
+
+
 BROKEN = (
     '[connections.broken]\nprotocol = "oidc"\nissuer = "http://127.0.0.1:9"\nclient_id = "x"\nclient_secret = "y"\n'
 )
@@ -91,11 +151,44 @@ PAGES: Mapping[str, tuple[Callable[[Site, Page], None], str, int]] = {
     "provider_down": (provider_down, "Not available right now", 503),
     "stale": (stale, "", 400),
     "loop": (loop, "Your browser does not keep you signed in", 400),
+    "confirm_link": (confirm_link, "Link your account", 200),
+    "wrong_password": (wrong_password, "Link your account", 403),
+    "attempts_used_up": (attempts_used_up, "Please wait a little", 429),
+    "link_required": (link_required, "You were not let in", 403),
+    "invitation": (invitation, "You are invited to The Intranet", 200),
+    "used_invitation": (used_invitation, "You were not let in", 403),
+    "account_pending": (account_pending, "You were not let in", 403),
+    "account_suspended": (account_suspended, "You were not let in", 403),
+    "account_closed": (account_closed, "You were not let in", 403),
+    "seats_full": (one_too_many, "You were not let in", 403),
+    "creation_limited": (one_too_many, "Please wait a little", 429),
 }
+ASKS_FOR_A_PASSWORD = {"confirm_link", "wrong_password", "attempts_used_up"}
 ENV = {
     "refused": {"JIT_REQUIRED_GROUPS": "staff", "JIT_OIDC_SCOPES": "openid email profile groups"},
     "api_path": {"JIT_API_PATHS": "/api/*"},
+    **dict.fromkeys((*ASKS_FOR_A_PASSWORD, "link_required"), CONFIRM),
+    "account_pending": {"JIT_INITIAL_STATUS": "pending"},
+    "account_suspended": {"JIT_REVOCATION_MAX_STALENESS": "0s"},
+    "account_closed": {"JIT_REVOCATION_MAX_STALENESS": "0s"},
+    "seats_full": {"JIT_SEAT_LIMIT": "1"},
+    "creation_limited": {"JIT_CREATION_RATE": "1/1h"},
 }
+# What a person can be led to, and the words it goes by: a field by its label (WCAG 2.2 §1.3.1, §4.1.2).
+CONTROLS = "a, button, input:not([type=hidden])"
+NAME = "(element) => (element.labels?.[0] ?? element).innerText.trim()"
+# The contrast of what shows where a field or button is with what is around it (WCAG 2.2 §1.4.11).
+EDGES = """() => {
+  const channels = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((c) => c / 255)
+    .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
+  const card = light(channels(getComputedStyle(document.querySelector("main")).backgroundColor));
+  return [...document.querySelectorAll("main .button, main input:not([type=hidden])")].map((element) => {
+    const pair = [light(channels(getComputedStyle(element).borderTopColor)), card].sort((a, b) => b - a);
+    return (pair[0] + 0.05) / (pair[1] + 0.05);
+  });
+}"""
 
 
 @pytest.fixture(params=sorted(PAGES))
@@ -107,7 +200,8 @@ def shown(build: SiteBuilder, request: pytest.FixtureRequest, tmp_path: Path) ->
     if name == "provider_down":
         (tmp_path / "broken.toml").write_text(BROKEN)
         env["JIT_CONFIG"] = str(tmp_path / "broken.toml")
-    site = build(other_connection=name == "chooser", **env)
+    users = with_passwords(tmp_path) if name in ASKS_FOR_A_PASSWORD else None
+    site = build(other_connection=name == "chooser", users=users, **env)
     page = site.tab()
     statuses: list[int] = []
     page.on("response", lambda one: statuses.append(one.status) if one.request.is_navigation_request() else None)
@@ -129,6 +223,7 @@ def test_it_reads_well_in_light_and_dark_wide_and_narrow_and_without_style(
         grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         ratio, text = page.evaluate(CONTRASTS)[0]
         assert ratio >= 4.5, f"{name}, {scheme}: {text!r} has a contrast of {ratio:.2f}"
+        assert all(edge >= 3 for edge in page.evaluate(EDGES)), f"{name}, {scheme}: a control does not stand out"
         page.screenshot(path=album / f"{name}-{build.edge}-{scheme}.png")
     assert len(grounds) == 2, "dark is dark"
 
@@ -154,19 +249,19 @@ def test_it_has_the_bones_that_a_screen_reader_wants(shown: tuple[str, Page]) ->
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("main").count() == page.locator("h1").count() == 1
     assert page.title() == f"{page.inner_text('h1')} – The Intranet"
-    for control in page.locator("a, button").all():
-        assert control.inner_text().strip()
+    for control in page.locator(CONTROLS).all():
+        assert control.evaluate(NAME)
     for icon in page.locator("svg").all():
         assert icon.get_attribute("aria-hidden") == "true"
 
 
 def test_the_keyboard_goes_through_it_in_reading_order(shown: tuple[str, Page]) -> None:
     _, page = shown
-    wanted = [control.inner_text() for control in page.locator("a, button").all()]
+    wanted = [control.evaluate(NAME) for control in page.locator(CONTROLS).all()]
     reached = []
     for _ in wanted:
         page.keyboard.press("Tab")
-        reached.append(page.evaluate("document.activeElement.innerText"))
+        reached.append(page.evaluate(f"({NAME})(document.activeElement)"))
         outline = page.evaluate(
             "[getComputedStyle(document.activeElement).outlineStyle, getComputedStyle(document.activeElement).outlineWidth]"
         )

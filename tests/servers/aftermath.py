@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -41,15 +41,23 @@ class Records:
         return self.column(select(identity_links.c.subject).where(identity_links.c.user_id.is_(None)))
 
 
+def assert_same(some: Iterable[object], others: Iterable[object], what: str) -> None:
+    """Raises ``AssertionError`` naming what is not equally often in both, with how often it is in each."""
+    one, other = Counter(iter(some)), Counter(iter(others))
+    differing = {each: (one[each], other[each]) for each in {*one, *other} if one[each] != other[each]}
+    if differing:
+        raise AssertionError(f"{what}; of {len(one)} and {len(other)} differ {len(differing)}: {differing}")
+
+
 def judge_people(records: Records) -> None:
     """Nobody is there twice, and each was made exactly once, as the audit trail has it."""
     people = records.column(select(users.c.id))
     links = records.rows(select(identity_links.c.subject, identity_links.c.user_id))
     settled = [user for _, user in links if user is not None]
-    assert Counter(settled) == Counter(people), "a user for each identity, and an identity for each user"
+    assert_same(settled, people, "a user for each identity, and an identity for each user")
     assert len({subject for subject, _ in links}) == len(links)
-    created = Counter(user for user, _ in records.of_events("user.created"))
-    assert created == Counter(people), "user.created exactly once for each user"
+    created = [user for user, _ in records.of_events("user.created")]
+    assert_same(created, people, "user.created exactly once for each user")
 
 
 def judge_sessions(records: Records, turmoil: Turmoil) -> None:
@@ -57,17 +65,17 @@ def judge_sessions(records: Records, turmoil: Turmoil) -> None:
     rows = records.rows(select(sessions.c.id, sessions.c.user_id, sessions.c.ended_at))
     known = {session: ended for session, _, ended in rows}
     logins = [session for _, session in records.of_events("login.succeeded")]
-    assert Counter(logins) == Counter(known), "login.succeeded exactly once for each session"
+    assert_same(logins, known, "login.succeeded exactly once for each session")
     missing = [one.id for one in turmoil.signed if one.id not in known]
-    assert missing == [], "somebody was signed in, and the records do not know"
+    assert missing == [], f"{missing}: somebody was signed in, and the records do not know"
     alive = [one.id for one in turmoil.signed if one.ended < float("inf") and known[one.id] is None]
-    assert alive == [], "a session lives that was ended"
+    assert alive == [], f"{alive}: a session lives that was ended"
     over = {session for session, ended in known.items() if ended is not None}
     unasked = over - {one.id for one in turmoil.signed if one.attempted < float("inf")}
     told = {one.id for one in turmoil.signed}
-    assert unasked & told == set(), "a session has ended that nobody has ended"
+    assert unasked & told == set(), f"{unasked & told}: a session has ended that nobody has ended"
     ended_events = [session for _, session in records.of_events("session.ended")]
-    assert Counter(ended_events) == Counter(over), "session.ended exactly once for each session that has ended"
+    assert_same(ended_events, over, "session.ended exactly once for each session that has ended")
     # By the feed every worker has heard of each of them: by itself, or with all of its user.
     entries = set(map(tuple, records.rows(select(feed.c.kind, feed.c.entry_key))))
     owner = {session: user for session, user, _ in rows}
@@ -88,7 +96,7 @@ def judge_roles(records: Records, turmoil: Turmoil) -> None:
     doubled = select(grants.c.user_id).group_by(grants.c.user_id, grants.c.role, grants.c.source)
     assert records.rows(doubled.having(func.count() > 1)) == []
     told = {user: holds for user, holds in turmoil.roles.items() if holds is not None}
-    assert {user: user in holders for user in told} == told
+    assert_same(((user, user in holders) for user in told), told.items(), "roles as they were told")
 
 
 def judge_workers(lines: Sequence[Line], signed: Sequence[Signed], turmoil: Turmoil) -> None:

@@ -46,7 +46,11 @@ def test_a_revoked_session_is_refused_by_every_worker_within_the_bound(
         "JIT_PRIVILEGED_ROLES": PRIVILEGED,
     }
     done: list[Case] = []
-    with crowded(kind, tmp_path, **settings) as (server, crowd), a_line_to_each(server) as workers, ExitStack() as stack:
+    with (
+        crowded(kind, tmp_path, **settings) as (server, crowd),
+        a_line_to_each(server) as workers,
+        ExitStack() as stack,
+    ):
         for setting, value in server.env.items():
             if setting.startswith("JIT_"):
                 monkeypatch.setenv(setting, value)

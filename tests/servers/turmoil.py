@@ -26,6 +26,17 @@ BOUND = 1.0
 #: A worker that could not start tries again after a second, and a client may have waited for that answer.
 RECOVERY = 3.0
 ROLE = "auditor"
+#: However slow the machine is, this much happens; and it never takes longer than that (s).
+ENOUGH = {
+    "login": 30,
+    "logout": 3,
+    "back-channel": 3,
+    "revoke": 3,
+    "grant": 2,
+    "database killed": 3,
+    "worker killed": 6,
+}
+LONGEST = 240.0
 
 
 @dataclass
@@ -59,7 +70,7 @@ class Turmoil:
     away: list[tuple[float, float]] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
-    failed: list[tuple[float, str]] = field(default_factory=list)
+    failed: list[tuple[float, float, str]] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
@@ -79,7 +90,12 @@ class Turmoil:
 
     def judge_failures(self) -> list[str]:
         """The failures for which no crash of the database is an excuse."""
-        return [what for at, what in self.failed if not self.is_away(at, at)]
+        return [
+            f"{what}, sent {[round(sent - began, 3) for began, _ in self.away]} s after the crashes, which were over"
+            f" {[round(sent - ended, 3) for _, ended in self.away]} s before"
+            for sent, answered, what in self.failed
+            if not self.is_away(sent, answered)
+        ]
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -102,7 +118,7 @@ class Turmoil:
             self.statuses[seen.status] += 1
         if seen.status >= 500:
             # In the middle of a crash its end is not known yet: judged afterwards.
-            self.failed.append((seen.sent, f"{what}: {seen.status} {seen.sent:.3f} to {answered:.3f} {seen.body!r}"))
+            self.failed.append((seen.sent, answered, f"{what}: {seen.status} by worker {seen.worker}"))
             time.sleep(0.02)
         return seen
 
@@ -194,12 +210,8 @@ class Turmoil:
                 self._sweep(one.user, one.visitor.subject)
             case 1:
                 one.attempted = float("inf")
-                is_given = not self.roles.get(one.user)
-                self.roles[one.user] = None
-                verb = "grant" if is_given else "revoke-role"
-                if command("users", verb, "--id", one.user, ROLE) == 0:
-                    self.roles[one.user] = is_given
-                    self.done[verb] += 1
+                holders = [user for user, holds in self.roles.items() if holds]
+                self._change_role(choices.choice(holders) if holders and choices.random() < 0.5 else one.user)
             case _:
                 if command("sessions", "revoke", "--session", one.id) == 0:
                     one.ended = time.monotonic()
@@ -219,13 +231,27 @@ class Turmoil:
             self.done["all of a user"] += 1
         self.swept[subject] = time.monotonic()
 
+    def _change_role(self, user: str) -> None:
+        """Give the role to who has it not, take it from who has."""
+        is_given = not self.roles.get(user)
+        self.roles[user] = None
+        verb = "grant" if is_given else "revoke-role"
+        if command("users", verb, "--id", user, ROLE) == 0:
+            self.roles[user] = is_given
+            self.done[verb] += 1
+
     # --- havoc ------------------------------------------------------------------------------------------------------
 
     def _havoc(self) -> None:
-        choices, end = random.Random(self.seed), time.monotonic() + self.seconds
+        choices, began = random.Random(self.seed), time.monotonic()
+        # A worker is on its feet again before the next one dies, most of the time.
+        pace = 4 / self.server.kind.workers
+        turn = 0
         try:
-            turn = 0
-            while time.monotonic() < end and not self.over.wait(choices.uniform(0.3, 1.2)):
+            while time.monotonic() < began + self.seconds or self.lacks:
+                assert time.monotonic() < began + LONGEST, f"too little has happened, not even {self.lacks}"
+                if self.over.wait(pace * choices.uniform(0.3, 1.2)):
+                    break
                 turn += 1
                 if turn % 4 == 0:
                     self._crash_database(choices.uniform(0.1, 1.5))
@@ -233,6 +259,11 @@ class Turmoil:
                     self._crash_worker(choices)
         finally:
             self.over.set()
+
+    @property
+    def lacks(self) -> list[str]:
+        """What has hardly happened yet, so that the end would prove nothing."""
+        return [what for what, number in ENOUGH.items() if self.done[what] < number]
 
     def _crash_database(self, pause: float) -> None:
         self.away.append((time.monotonic(), float("inf")))
