@@ -10,10 +10,10 @@ shows it to whoever listens.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, TypeVar, cast
 
 from sqlalchemy import ClauseElement, Connection, Dialect, Engine
 from sqlalchemy.exc import DBAPIError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Parameters: TypeAlias = Mapping[str, object]
 Arranged: TypeAlias = "tuple[object, ...] | Parameters"
 Rows: TypeAlias = Sequence[Sequence[object]]
+T = TypeVar("T")
 
 _PROBE: Final = "SELECT 1"
 
@@ -102,30 +103,29 @@ class Lean:
         if self._is_watched():
             form = prepared.ordinary
             return cast("Rows", connection.exec_driver_sql(form.sql, form.arrange(parameters)).all())
-        cursor = self._sent(connection, prepared, parameters)
-        rows = cursor.fetchall()
-        cursor.close()
-        return rows
+        return self._sent(connection, prepared, parameters, _rows)
 
     def write(self, connection: Connection, prepared: Prepared, parameters: Parameters) -> int:
         """How many rows it changed. Raises as SQLAlchemy does."""
         if self._is_watched():
             form = prepared.ordinary
             return connection.exec_driver_sql(form.sql, form.arrange(parameters)).rowcount
-        cursor = self._sent(connection, prepared, parameters)
-        count = cursor.rowcount
-        cursor.close()
-        return count
+        return self._sent(connection, prepared, parameters, _count)
 
     def _is_watched(self) -> bool:
         events = self._engine.dispatch
         return bool(events.before_cursor_execute or events.after_cursor_execute)
 
-    def _sent(self, connection: Connection, prepared: Prepared, parameters: Parameters) -> Cursor:
+    def _sent(
+        self, connection: Connection, prepared: Prepared, parameters: Parameters, taken: Callable[[Cursor], T]
+    ) -> T:
+        """What is ``taken`` from the answer: SQLite runs most of a statement only while its rows are fetched."""
         form = prepared.lean
         try:
             cursor = self._cursor(connection)
             cursor.execute(form.sql, form.arrange(parameters))
+            answer = taken(cursor)
+            cursor.close()
         except Exception as error:
             if isinstance(error, self._dialect.loaded_dbapi.Error):
                 raise self._judged(connection, error, prepared.ordinary.sql) from error
@@ -134,7 +134,7 @@ class Lean:
             # Interrupted in the middle: the driver may still be reading the answer.
             connection.invalidate()
             raise
-        return cursor
+        return answer
 
     def _cursor(self, connection: Connection) -> Cursor:
         if not self._is_psycopg:
@@ -161,6 +161,14 @@ class Lean:
             connection_invalidated=lost,
             dialect=dialect,
         )
+
+
+def _rows(cursor: Cursor) -> Rows:
+    return cursor.fetchall()
+
+
+def _count(cursor: Cursor) -> int:
+    return cursor.rowcount
 
 
 def _compiled(statement: ClauseElement, dialect: Dialect) -> Form:

@@ -6,9 +6,9 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 
-from jit_middleware.cli.live import Step, check_connection, check_database, check_redis
+from jit_middleware.cli.live import Step, check_connection, check_database, check_redis, check_user_store
 from jit_middleware.cli.live_saml import check_saml
-from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json
+from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json, time_text
 from jit_middleware.model import JSON
 from jit_middleware.outside import open_transport
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
@@ -54,7 +54,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _live(settings: Settings) -> list[Step]:
-    return [*asyncio.run(_ask_providers(settings)), check_database(settings), *check_redis(settings)]
+    return [
+        *asyncio.run(_ask_providers(settings)),
+        check_database(settings),
+        *check_user_store(settings),
+        *check_redis(settings),
+    ]
 
 
 async def _ask_providers(settings: Settings) -> list[Step]:
@@ -90,11 +95,23 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "provisioning": provisioning.mode,
         "initial_status": provisioning.initial_status.value,
         "link_policy": provisioning.link_policy,
+        "link_until": None if provisioning.link_until is None else time_text(provisioning.link_until),
+        "link_excluded_roles": provisioning.link_excluded_roles,
         "sync": provisioning.sync,
         "default_roles": provisioning.default_roles,
         "role_rules": [{"when": rule.when, "grant": rule.grant} for rule in provisioning.role_rules],
+        "group_roles": {group: list(roles) for group, roles in provisioning.group_roles.items()},
+        "role_catalogue": provisioning.role_catalogue,
+        "privileged_roles": provisioning.privileged_roles,
+        "role_sync": provisioning.role_sync,
         "allowed_domains": provisioning.allowed_domains,
         "required_groups": provisioning.required_groups,
+        "claim_filter": provisioning.claim_filter or None,
+        "seat_limit": provisioning.seat_limit,
+        "seats_when_full": provisioning.seats_when_full,
+        "minimal_role": provisioning.minimal_role,
+        "creation_rate": None if provisioning.creation_rate is None else str(provisioning.creation_rate),
+        "creation_alarm": None if provisioning.creation_alarm is None else str(provisioning.creation_alarm),
         "session_idle_seconds": settings.session.idle,
         "session_absolute_seconds": settings.session.absolute,
         "step_up": [
@@ -150,6 +167,6 @@ def _shown(value: JSON) -> str:
         case str() | int() | float():
             return str(value)
         case dict():
-            return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items())
+            return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items()) or "-"
         case _:
             return "; ".join(_shown(inner) for inner in value) or "-"

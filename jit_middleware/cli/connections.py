@@ -35,7 +35,7 @@ def duration(text: str) -> int:
     try:
         number = seconds(text)
     except BadValue as bad:
-        raise argparse.ArgumentTypeError(str(bad.problem)) from bad
+        raise argparse.ArgumentTypeError(f"{bad.problem} {bad.fix}") from bad
     if not 1 <= number <= _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 1s and 366d")
     return int(number)

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 from jit_middleware.audit.export import as_json
 from jit_middleware.cli.conversation import converse
+from jit_middleware.cli.finding import look_here
 from jit_middleware.cli.terminal import DONE, NO, WrongUse, complain, json_option, say, say_json, time_text
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import JSON, AuditEvent, Grant, VerifiedIdentity
@@ -109,6 +110,8 @@ def _rehearse(
     settings: Settings, connection: OIDCConnection | SAMLConnection, identity: VerifiedIdentity
 ) -> Explanation:
     from jit_middleware.assembly import open_provisioner
+
+    look_here()
 
     async def question(ledger: Ledger) -> Explanation:
         return await explain(open_provisioner(settings, ledger), Policy.of(connection), identity)

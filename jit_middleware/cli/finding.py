@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from jit_middleware.cli.terminal import json_option
 from jit_middleware.model import Account
-from jit_middleware.ports import Transaction, Users
+from jit_middleware.ports import Ledger, Transaction, Users
 from jit_middleware.settings import Settings
 
 
@@ -27,9 +29,26 @@ async def find_account(tx: Transaction, wanted: str, *, only_id: bool) -> Accoun
     if not ids:
         return f"There is no user {wanted!r}."
     if len(ids) > 1:
-        return f"{wanted!r} may be one of several users; name one by --id: {', '.join(sorted(ids))}."
+        return f"{wanted!r} may be one of several users; name the id (`users` takes --id): {', '.join(sorted(ids))}."
     account = await tx.find_account(ids.pop())
     return f"There is no user {wanted!r}." if account is None else account
+
+
+async def find_user_id(ledger: Ledger, wanted: str) -> tuple[str, str]:
+    """The id of the one user who is meant, and what is wrong with the choice: one of the two is empty."""
+
+    async def work(tx: Transaction) -> Account | str:
+        exact = await find_account(tx, wanted, only_id=True)
+        return await find_account(tx, wanted, only_id=False) if isinstance(exact, str) else exact
+
+    found = await ledger.transaction(work)
+    return ("", found) if isinstance(found, str) else (found.user_id, "")
+
+
+def look_here() -> None:
+    """Have the app's own modules found where the command is given, as gunicorn and uvicorn do."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def outside_store(settings: Settings) -> Users | None:
@@ -37,6 +56,7 @@ def outside_store(settings: Settings) -> Users | None:
     from jit_middleware.bridge import users_face
     from jit_middleware.outside import named_user_store
 
+    look_here()
     store = named_user_store(settings)
     return None if store is None else users_face(store, "asgi")
 

@@ -10,6 +10,7 @@ from typing import Final, cast
 from urllib.parse import urlsplit
 
 from jit_middleware.cli.conversation import converse
+from jit_middleware.cli.finding import outside_store
 from jit_middleware.errors import AdapterError, ConfigurationError, ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched, Ledger, Transport
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings, StepUpRule
@@ -105,6 +106,17 @@ def check_database(settings: Settings) -> Step:
     except AdapterError as error:
         return Step("database", False, f"{label}: {error}.", "check JIT_DATABASE_URL, and that the server runs.")
     return Step("database", True, f"{label} answers; its schema {version} is the current one")
+
+
+def check_user_store(settings: Settings) -> list[Step]:
+    """Whether the store that ``JIT_USER_STORE`` names can be made; nothing to check with the default one."""
+    if settings.user_store == "default":
+        return []
+    try:
+        outside_store(settings)
+    except ConfigurationError as error:
+        return [Step("user store", False, " ".join(fault.problem for fault in error.faults), error.faults[0].fix)]
+    return [Step("user store", True, f"{settings.user_store} is there")]
 
 
 def check_redis(settings: Settings) -> list[Step]:

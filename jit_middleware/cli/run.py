@@ -82,6 +82,7 @@ def _serve_wsgi(app: WSGIApplication, host: str, port: int) -> None:
         with make_server(host, port, app) as server, suppress(KeyboardInterrupt):
             server.serve_forever()
         return
+    complain(f"Serving on http://{host}:{port} with waitress.")
     waitress.serve(app, host=host, port=port)
 
 

@@ -8,6 +8,7 @@ from typing import NoReturn, cast
 
 from jit_middleware.audit import event_id, session_ended
 from jit_middleware.cli.conversation import actor, converse
+from jit_middleware.cli.finding import find_user_id
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
 from jit_middleware.model import JSON, SessionRecord
 from jit_middleware.ports import Ledger, Transaction
@@ -22,7 +23,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     listing = verbs.add_parser("list", help="List live sessions.", description="List live sessions, newest first.")
-    listing.add_argument("--user", metavar="ID", help="only this user's")
+    listing.add_argument("--user", metavar="USER", help="only this user's: an id, or a name or address only one has")
     listing.add_argument("--connection", metavar="NAME", help="only those that began at this connection")
     listing.add_argument("--limit", type=positive, default=1000, help="at most so many (1000)")
     json_option(listing)
@@ -32,7 +33,7 @@ def declare(parser: argparse.ArgumentParser) -> None:
     )
     revoking = verbs.add_parser("revoke", help="End sessions.", description=sentence)
     revoking.add_argument("--session", metavar="ID", help="this session")
-    revoking.add_argument("--user", metavar="ID", help="sessions of this user")
+    revoking.add_argument("--user", metavar="USER", help="this user's: an id, or a name or address only one has")
     revoking.add_argument("--connection", metavar="NAME", help="sessions that began at this connection")
     revoking.add_argument("--idp-session", metavar="ID", help="what the provider calls so (with --connection)")
     revoking.add_argument("--all", action="store_true", help="all sessions of everybody (with --yes)")
@@ -46,10 +47,18 @@ def _list(arguments: argparse.Namespace) -> int:
     connection: str | None = arguments.connection
     limit: int = arguments.limit
 
-    async def question(ledger: Ledger) -> Sequence[SessionRecord]:
-        return await ledger.transaction(lambda tx: tx.list_sessions(user_id=user, connection=connection, limit=limit))
+    async def question(ledger: Ledger) -> Sequence[SessionRecord] | str:
+        user_id, problem = (None, "") if user is None else await find_user_id(ledger, user)
+        if problem:
+            return problem
+        return await ledger.transaction(
+            lambda tx: tx.list_sessions(user_id=user_id, connection=connection, limit=limit)
+        )
 
     found = converse(Settings.load(), question)
+    if isinstance(found, str):
+        complain(found)
+        return NO
     if arguments.json:
         say_json([_session_json(session) for session in found])
         return DONE
@@ -84,7 +93,11 @@ def _revoke(arguments: argparse.Namespace) -> int:
         live = await tx.list_sessions()
         return sum([await end(tx, connection=name) for name in sorted({each.connection for each in live})])
 
-    async def question(ledger: Ledger) -> int:
+    async def question(ledger: Ledger) -> int | str:
+        if selectors["user_id"] is not None:
+            selectors["user_id"], problem = await find_user_id(ledger, selectors["user_id"])
+            if problem:
+                return problem
         if not arguments.all:
             return await ledger.transaction(lambda tx: end(tx, **selectors))
         total = 0
@@ -93,6 +106,9 @@ def _revoke(arguments: argparse.Namespace) -> int:
         return total
 
     count = converse(Settings.load(), question)
+    if isinstance(count, str):
+        complain(count)
+        return NO
     is_done = bool(count) or bool(arguments.all)
     if arguments.json:
         say_json({"ended": count})

@@ -26,7 +26,7 @@ from jit_middleware.endpoints.selectors import (
     Signal,
 )
 from jit_middleware.errors import AdapterError, Conflict, NotProvisioned
-from jit_middleware.model import Account, IdentityLink, ProfileChanges, SessionRecord
+from jit_middleware.model import Account, IdentityLink, ProfileChanges, SessionRecord, User
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning.lifecycle import Trigger, move
 from jit_middleware.provisioning.store import tell_moved
@@ -65,7 +65,7 @@ async def revoke(
     reference = reference or house.reference()
     work = _Work(house, connection, cause, reference, measure)
     try:
-        candidates = await _candidates(house, selector, connection)
+        candidates = await _candidates(house, selector, connection, measure)
         if measure is Measure.WITHDRAW_EMAIL and house.users is not None:
             # No call to an outside store inside a transaction; it may be repeated, so it goes first.
             for user_id in await house.ledger.transaction(lambda tx: work.people(tx, selector, candidates)):
@@ -179,7 +179,7 @@ class _Work:
                 return ended
             case NamedSessions(prefix, subject):
                 owner = await self._owner(tx, subject)
-                live = await tx.list_sessions(user_id=owner, limit=_MOST_SESSIONS)
+                live = await tx.list_sessions(user_id=owner, connection=self.connection, limit=_MOST_SESSIONS)
                 return await self._end_each(
                     tx, [session for session in live if (session.idp_session or "").startswith(prefix)]
                 )
@@ -272,21 +272,27 @@ async def _tell_store(house: House, done: Revoked) -> None:
             )
 
 
-async def _candidates(house: House, selector: Selector | None, connection: str | None) -> Sequence[str]:
-    """The ids of the users who have the e-mail address that is meant. Raises ``_Missed``."""
+async def _candidates(
+    house: House, selector: Selector | None, connection: str | None, measure: Measure
+) -> Sequence[str]:
+    """The ids of the users who have the e-mail address that is meant. Raises ``_Missed``.
+
+    Sessions end of whoever bears it. An account is closed only where somebody vouches that the address is theirs: it
+    may have been given to somebody else since, or never have been.
+    """
     if not isinstance(selector, Person) or not isinstance(selector.subject, EmailSubject):
         return ()
     email = plain_email(selector.subject.email)
     domains = next((each.verified_domains for each in house.settings.connections if each.name == connection), ())
     if email is None or domain_of(email) not in domains:
         raise _Missed("subject_foreign")
-    if house.users is not None:
-        return [user.id for user in await house.users.find(email=email)]
 
-    async def find(tx: Transaction) -> Sequence[str]:
-        return [] if tx.users is None else [user.id for user in await tx.users.find(email=email)]
+    async def find(tx: Transaction) -> Sequence[User]:
+        return [] if tx.users is None else await tx.users.find(email=email)
 
-    return await house.ledger.transaction(find)
+    outside = house.users
+    found = await house.ledger.transaction(find) if outside is None else await outside.find(email=email)
+    return [user.id for user in found if user.email_verified or measure is not Measure.CLOSE_ACCOUNT]
 
 
 def _issuer(house: House, name: str | None, subject: IdentitySubject) -> str:

@@ -7,7 +7,9 @@ by a token that it signs for this very URL.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
@@ -19,7 +21,7 @@ from jit_middleware.errors import RequestError, SignalRefused, VerificationError
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.subjects import read_subject
-from jit_middleware.sso.signals import Receipt, Receiver, Subject
+from jit_middleware.sso.signals import EmailSubject, Receipt, Receiver, Subject
 
 _CHALLENGE: Final = [("WWW-Authenticate", "Bearer")]
 _INVALID: Final = [("WWW-Authenticate", 'Bearer error="invalid_token"')]
@@ -34,9 +36,9 @@ async def revoke(house: House, request: Request, name: str) -> Response:
     if not receiver.takes_revocations:
         raise RequestError("signals_off", "nobody is named who may send them", status=404)
     receipt = await _caller(request, receiver)
-    person = Person(await _subject(request))
-    signal = Signal(name, "global_token_revocation", receipt)
-    done = await end_access(house, person, connection=name, cause="global_token_revocation", signal=signal)
+    subject = await _subject(request)
+    signal = Signal(name, "global_token_revocation", _for(receipt, subject))
+    done = await end_access(house, Person(subject), connection=name, cause="global_token_revocation", signal=signal)
     if done.missed is not None:
         raise SignalRefused(done.missed, status=_STATUSES[done.missed])
     return bare(204)
@@ -50,6 +52,14 @@ async def _caller(request: Request, receiver: Receiver) -> Receipt:
         return await receiver.revocation(token)
     except VerificationError as error:
         raise SignalRefused(error.reason, error.detail, status=401, headers=_INVALID) from error
+
+
+def _for(receipt: Receipt, subject: Subject) -> Receipt:
+    """The receipt for this person. The token names nobody: a caller that shows it again may mean somebody else, and
+    must not hear that this is done."""
+    whom = (subject.email,) if isinstance(subject, EmailSubject) else (subject.issuer, subject.subject)
+    once = receipt.once
+    return replace(receipt, once=replace(once, key=f"{once.key} {json.dumps(whom)}"))
 
 
 async def _subject(request: Request) -> Subject:

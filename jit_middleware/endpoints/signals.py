@@ -84,7 +84,9 @@ async def signals(house: House, request: Request, name: str) -> Response:
         log_refusal(house, request, error, reference=reference)
         code = _CODES.get(error.reason, "invalid_request")
         description = f"The security event is not accepted (reference {reference})."
-        return answer_json(error.response_status, {"err": code, "description": description}, error.headers)
+        # §2.3: a description comes with its language.
+        headers = [("Content-Language", "en"), *error.headers]
+        return answer_json(error.response_status, {"err": code, "description": description}, headers)
     await _act(house, name, said, settings, reference)
     return bare(202)
 

@@ -17,7 +17,7 @@ import math
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from jit_middleware.errors import StoreUnavailable
+from jit_middleware.errors import AdapterError, StoreUnavailable
 from jit_middleware.http.messages import Basis
 from jit_middleware.ports import Clock
 
@@ -163,7 +163,8 @@ class Watch:
             connection.named = False  # before the look: what is named meanwhile is looked up again
         try:
             is_served = await self._is_served(session_id)
-        except StoreUnavailable as error:
+        except AdapterError as error:
+            # Whatever a user store says: the look at one session must not keep the others open.
             if self._feed.is_bridging:
                 for connection in connections:
                     connection.unsure = True  # the grace period is for them too

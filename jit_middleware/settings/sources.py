@@ -114,7 +114,10 @@ def _config_file(env: Mapping[str, str]) -> Source:
         document = cast("Mapping[str, object]", tomllib.loads(FilePath(name).read_bytes().decode()))
     except (OSError, ValueError, RecursionError) as broken:
         problem = f"the file {shown(name)} {_why(broken)}."
-        return Source(faults=[Fault(table.CONFIG, problem, "name a readable TOML file, or remove the setting.")])
+        fix = "name a readable TOML file, or remove the setting."
+        if isinstance(broken, tomllib.TOMLDecodeError):
+            fix = 'correct it there; texts stand in quotes, as in KEY = "text".'
+        return Source(faults=[Fault(table.CONFIG, problem, fix)])
     return from_document(document, origin=FilePath(name).name, beside=FilePath(name).parent)
 
 

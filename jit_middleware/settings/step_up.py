@@ -15,6 +15,7 @@ _ACR: Final = re.compile(r"[!#-\[\]-~]{1,255}")
 _KEYS: Final = frozenset({"paths", "acr", "max_age"})
 _LONGEST: Final = 31 * 86_400
 _EXAMPLE: Final = 'write {"paths": ["/admin/*"], "acr": ["..."], "max_age": "15m"}.'
+_LIST: Final = 'write a list of rules: [{"paths": ["/admin/*"], "acr": ["..."], "max_age": "15m"}].'
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def step_up_rules(value: object) -> tuple[StepUpRule, ...]:
     try:
         given = rows(value)
     except BadValue as bad:
-        raise BadValue(bad.problem, f"make it a list: {_EXAMPLE}") from bad
+        raise BadValue(bad.problem, _LIST) from bad
     return tuple(_rule(row, number) for number, row in enumerate(given, start=1))
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser_pages.accounts import asked_for_password, give_password, invitation_for, prepared, with_passwords
 from tests.browser_pages.conftest import Site, SiteBuilder
+from tests.scenarios.linking import CONFIRM, PASSWORD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -221,3 +224,81 @@ def test_reloading_the_page_of_a_refusal_is_a_page_again(build: SiteBuilder) -> 
     assert page.url.startswith((site.url, site.provider.issuer))
     assert page.locator("h1").is_visible()
     assert "login.succeeded" not in site.events()
+
+
+def test_an_account_from_before_is_linked_with_the_keyboard_alone(build: SiteBuilder, tmp_path: Path) -> None:
+    site = build(users=with_passwords(tmp_path), **CONFIRM)
+    page = site.tab()
+    asked_for_password(site, page, "/deep?x=1")
+    page.keyboard.press("Tab")
+    page.keyboard.type("not this one")
+    page.keyboard.press("Enter")
+    page.get_by_role("alert").wait_for()
+    assert page.get_by_label("Password").get_attribute("aria-invalid") == "true"
+    assert page.get_by_label("Password").input_value() == "", "the page does not give a password back"
+    page.keyboard.press("Tab")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.url}/deep?x=1")
+    assert hello(page) == "Hello ann"
+    assert site.events().count("identity.linked") == 1
+    site.context.clear_cookies(name="jit")
+    page.goto(f"{site.url}/deep")
+    assert hello(page) == "Hello ann", "nobody is asked a second time"
+
+
+def test_a_used_up_account_says_so_and_takes_not_even_the_right_password(build: SiteBuilder, tmp_path: Path) -> None:
+    site = build(users=with_passwords(tmp_path), **CONFIRM)
+    page = site.tab()
+    asked_for_password(site, page)
+    for number in range(5):
+        give_password(page, f"not this one, {number}")
+    give_password(page, PASSWORD)
+    assert page.locator("dl.facts code").first.inner_text() == "link_limited"
+    assert page.get_by_label("Password").count() == 0
+    assert "identity.linked" not in site.events()
+
+
+def test_an_invitation_leads_to_the_account_and_works_once(build: SiteBuilder) -> None:
+    site = build()
+    address = invitation_for(site, prepared(site, "ann"))
+    page = site.tab()
+    page.goto(address)
+    page.reload()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{site.provider.issuer}/**")
+    site.fill_in(page, site.person("somebody"))
+    assert site.events() == ["invitation.issued", "identity.linked", "user.first_login", "login.succeeded"]
+    stranger = site.tab()
+    stranger.goto(address)
+    assert stranger.locator("dl.facts code").first.inner_text() == "invitation_unusable"
+    assert stranger.locator("main button").count() == 0
+
+
+def test_a_held_account_is_open_again_after_the_operator_resumes_it(build: SiteBuilder) -> None:
+    site = build(JIT_REVOCATION_MAX_STALENESS="0s")
+    alice = site.person("alice")
+    page = site.tab()
+    site.sign_in(page, alice)
+    site.operate("users", "suspend", alice)
+    page.goto(f"{site.url}/deep")
+    assert page.locator("dl.facts code").first.inner_text() == "account_suspended"
+    site.operate("users", "resume", alice)
+    page.get_by_role("link", name="Try again").click()
+    site.fill_in(page, alice)
+    assert page.inner_text("#where") == "/deep"
+    assert hello(page) == "Hello Alice Example"
+
+
+def test_whoever_waits_for_approval_gets_in_by_trying_again_once_approved(build: SiteBuilder) -> None:
+    site = build(JIT_INITIAL_STATUS="pending")
+    alice = site.person("alice")
+    page = site.tab()
+    site.sign_in(page, alice, "/deep")
+    assert page.locator("dl.facts code").first.inner_text() == "account_pending"
+    site.operate("users", "approve", alice)
+    page.get_by_role("link", name="Try again").click()
+    site.fill_in(page, alice)
+    assert page.inner_text("#where") == "/deep"
+    assert hello(page) == "Hello Alice Example"

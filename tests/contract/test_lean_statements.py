@@ -113,6 +113,47 @@ def test_an_interrupted_statement_costs_its_connection(rig: Rig, monkeypatch: py
     assert seen == [True]
 
 
+class _FailsLater:
+    """A cursor whose statement fails while its rows are fetched, as SQLite's may."""
+
+    rowcount = -1
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def execute(self, _statement: str, _parameters: object, /) -> object:
+        return None
+
+    def fetchall(self) -> NoReturn:
+        raise self._error
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def test_an_error_while_rows_are_fetched_is_judged_like_any_other(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    error = rig.ledger.database.engine.dialect.loaded_dbapi.OperationalError("very private")
+    monkeypatch.setattr(Lean, "_cursor", lambda *_: _FailsLater(error))
+    with pytest.raises(StoreUnavailable) as failed:
+        rig.run(rig.ledger.find_session("s"))
+    assert "very private" not in str(failed.value)
+
+
+def test_an_interruption_while_rows_are_fetched_costs_the_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    lean = Lean(rig.ledger.database.engine)
+    seen: list[bool] = []
+
+    def body(connection: Connection) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Lean, "_cursor", lambda *_: _FailsLater(KeyboardInterrupt()))
+            with pytest.raises(KeyboardInterrupt):
+                lean.read(connection, queries.FIND_ACCOUNT, {"user": "u"})
+        seen.append(connection.invalidated)
+
+    rig.run(rig.ledger.database.use(body))
+    assert seen == [True]
+
+
 @pytest.mark.parametrize("listened_to", ["before_cursor_execute", "after_cursor_execute"])
 def test_who_listens_to_the_engine_is_shown_every_statement(rig: Rig, listened_to: str) -> None:
     shown: list[str] = []

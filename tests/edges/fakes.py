@@ -106,6 +106,7 @@ class FakeGate:
         )
         self.watch = Watch(self.feed, clock=clock or SystemClock(), is_served=self.is_served, look_again=look_again)
         self.start_failure: Exception | None = None
+        self.failing: Exception | None = None
 
     def admit(self, path: str, cookie: str) -> PassThrough | None:
         self.admitted.append((path, cookie))
@@ -115,6 +116,8 @@ class FakeGate:
 
     async def is_served(self, session_id: str) -> bool:
         self.looked_up.append(session_id)
+        if self.failing is not None:
+            raise self.failing
         return session_id in self.served
 
     async def decide(self, request: Request) -> Decision:

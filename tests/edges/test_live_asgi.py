@@ -11,7 +11,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import StreamingResponse
 
 from jit_middleware.asgi import JITMiddleware
-from jit_middleware.errors import SessionEnded
+from jit_middleware.errors import AdapterError, Conflict, SessionEnded, StoreUnavailable
 from tests.asgi_lint import lint
 from tests.conftest import FakeClock
 from tests.edges.asgi_tools import BODY, REQUEST, START, nothing_received, run, scope, websocket
@@ -524,6 +524,20 @@ def test_a_change_is_looked_up_and_ends_a_connection_only_when_the_session_is_se
         gate.looked_up.clear()
         assert await outcome(gate, lambda: (gate.served.clear(), gate.store.append(kind, key))) == 1008
         assert gate.looked_up == [SESSION.id]
+
+    sure(story)
+
+
+@pytest.mark.parametrize("failure", [StoreUnavailable("user_store"), Conflict("username")])
+def test_a_look_at_one_session_that_fails_does_not_keep_another_connection_open(failure: AdapterError) -> None:
+    async def story() -> None:
+        gate = FakeGate()
+        feed, watch = gate.feed, gate.watch
+        await feed.ensure_fresh()
+        ended, doubtful = watch.open(gate.standing), watch.open(gate.standing)
+        ended.gone, doubtful.unsure = True, True
+        gate.failing = failure
+        assert await watch.ended((ended, doubtful)) == [(ended, "session_ended"), (doubtful, "unavailable")]
 
     sure(story)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,8 @@ from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from tests.adversarial.provider import CLIENT_ID, HostileProvider, SentBack
 from tests.client import Client, Edge, middleware_of
-from tests.scenarios.conftest import SECRET, StageClock
+from tests.conftest import FakeClock
+from tests.scenarios.conftest import SECRET
 from tests.worlds import Answer
 
 ORIGIN = "http://localhost:8000"
@@ -28,7 +30,7 @@ class BentStage:
     ) -> None:
         self.edge = edge
         self.provider = provider
-        self.clock = StageClock()
+        self.clock = FakeClock(seconds=float(int(time.time())))
         self.told: dict[str, Any] = {}
         self.env = {
             "JIT_PUBLIC_URL": ORIGIN,

@@ -227,6 +227,37 @@ def test_a_closed_account_is_deprovisioned_and_stays_out(told: Callable[..., Tol
     assert at.tell(f"{RISC}{event}", alice).status == 202, "again is no error"
 
 
+def test_an_account_is_closed_by_address_only_while_somebody_vouches_for_it(told: Callable[..., Told]) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, alice = at.person("alice")
+    address = {"format": "email", "email": f"{name}@example.org"}
+    assert at.tell(f"{RISC}identifier-recycled", alice).status == 202
+    assert at.tell(f"{RISC}account-disabled", address).status == 202
+    assert at.signals()[-1] == ("failure", "subject_unknown"), "it is said of whoever has the address now"
+    [account] = at.stage.accounts()
+    assert account.status is Status.ACTIVE
+    assert at.tell(SESSION_REVOKED, address).status == 202
+    assert not at.is_in(), "of two whom it may mean, both sign in again"
+
+
+def test_an_account_is_closed_by_an_address_that_somebody_vouches_for(told: Callable[..., Told]) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, _ = at.person("alice")
+    assert at.tell(f"{RISC}account-disabled", {"format": "email", "email": f"{name}@example.org"}).status == 202
+    [account] = at.stage.accounts()
+    assert account.status is Status.DEPROVISIONED
+
+
+def test_an_event_that_could_not_be_delivered_for_hours_still_counts(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    token = at.transmitter.event(SIGNALS, f"{RISC}account-disabled", alice)
+    at.stage.clock.advance(6 * 3600)
+    assert at.push(token).status == 202
+    [account] = at.stage.accounts()
+    assert account.status is Status.DEPROVISIONED
+
+
 @pytest.mark.parametrize("event", ["identifier-changed", "identifier-recycled"])
 def test_nobody_vouches_any_more_for_an_address_that_is_somebody_elses(told: Callable[..., Told], event: str) -> None:
     at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
@@ -354,6 +385,7 @@ def test_a_bearer_token_is_wanted_where_one_is_configured(told: Callable[..., To
     for shown in (None, "Bearer", "Bearer wrong", f"Basic {secret}", f"Bearer {secret}x", secret):
         refused = at.push(token, Authorization=shown)
         assert (refused.status, refused.json()["err"]) == (400, "authentication_failed")
+        assert refused.header("content-language") == "en"
     assert at.is_in()
     assert at.push(token, Authorization=f"bearer {secret}").status == 202
     assert not at.is_in()
@@ -405,6 +437,22 @@ def test_a_revocation_of_somebody_without_a_session_is_done(told: Callable[..., 
     [received] = at.stage.events("signal.received")
     [account] = at.stage.accounts()
     assert (received.user_id, received.data["sessions_ended"]) == (account.user_id, 0)
+
+
+def test_a_bearer_token_that_is_used_for_several_people_ends_the_access_of_each(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    desk = at.stage.client.another()
+    other = at.stage.person("bob")
+    at.stage.sign_in(other, client=desk)
+    token = at.transmitter.revocation(REVOKE)
+    assert at.revoke(alice, token).status == 204
+    assert [at.is_in(), at.is_in(desk)] == [False, True]
+    assert at.revoke({**alice, "sub": other}, token).status == 204
+    assert not at.is_in(desk), "done is what was answered with success"
+    assert at.stage.sign_in(other, client=desk).status == 200
+    assert at.revoke({**alice, "sub": other}, token).status == 204
+    assert at.is_in(desk), "a repeat does nothing"
 
 
 def test_a_revocation_of_nobody_is_not_found(told: Callable[..., Told]) -> None:

@@ -178,10 +178,9 @@ def test_a_form_is_not_sent_away_and_its_page_says_so(bent: Make) -> None:
     assert "step_up_required" in answer.text
 
 
+@pytest.mark.parametrize("bent", ["asgi"], indirect=True)
 def test_a_websocket_is_refused_before_it_is_accepted(bent: Make) -> None:
     stage = bent(JIT_STEP_UP=PHISHING_RESISTANT)
-    if stage.edge == "wsgi":
-        pytest.skip("websockets are ASGI's")
     stage.sign_in()
     assert stage.client.handshake("/page").accepted
     refused = stage.client.handshake("/admin/live", headers={"Accept": "*/*"})

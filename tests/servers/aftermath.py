@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Select, func, select
 from jit_middleware.bridge import step
 from jit_middleware_sqlalchemy import SQLAlchemyLedger
 from jit_middleware_sqlalchemy.schema import audit, feed, feed_head, grants, identity_links, sessions, users
-from tests.servers.crowd import Line, at_once
+from tests.servers.crowd import Line, Visitor, at_once
 from tests.servers.turmoil import ROLE, Signed, Turmoil
 
 
@@ -117,8 +117,6 @@ def judge_workers(lines: Sequence[Line], signed: Sequence[Signed], turmoil: Turm
 
 def sign_all_in(lines: Sequence[Line], turmoil: Turmoil) -> dict[str, str]:
     """Everybody who was ever there signs in anew; their users by subject."""
-    from tests.servers.crowd import Visitor
-
     found: dict[str, str] = {}
 
     def some(number: int, line: Line) -> None:

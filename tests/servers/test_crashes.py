@@ -87,6 +87,7 @@ def rage(
     assert turmoil.late == []
     assert turmoil.lost == []
     assert turmoil.odd == []
+    assert "Traceback" not in server.log.read_text(errors="replace"), server.said()
     assert {status for status in turmoil.statuses if status < 500} <= {200, 302, 303}, turmoil.statuses
     return turmoil
 

@@ -25,25 +25,31 @@ from jit_middleware.sso.oidc.reasons import Reason
 from jit_middleware.sso.signals import Receipt
 
 LARGEST: Final = 16_384  # bytes of a token
-FRESH: Final = 300  # seconds from iat to its arrival
+FRESH: Final = 300  # seconds from iat to the arrival of what is sent once
 REMEMBERED: Final = 86_400  # seconds for which a jti is known as used, longer than any token is taken
+#: Seconds from iat to the arrival of what is sent until it is taken (RFC 8935 §3): an outage must not lose it.
+RETRIED: Final = REMEMBERED - 3_600
 _LONGEST_JTI: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class PushedKind:
-    """One kind of pushed token. ``types`` are its values of ``typ``, ``None`` standing for a header without one."""
+    """One kind of pushed token. ``types`` are its values of ``typ``, ``None`` standing for a header without one;
+    ``within`` is how many seconds after ``iat`` it may arrive."""
 
     name: str
     types: frozenset[str | None]
     expires: bool
     never: frozenset[str]
+    within: int = FRESH
 
 
 #: OIDC Back-Channel Logout §2.4. Older providers send no ``typ``, or the general one: the event tells it apart then.
 LOGOUT: Final = PushedKind("logout", frozenset({"logout+jwt", "jwt", None}), True, frozenset({"nonce"}))
 #: RFC 8417 §2.3; SSF 1.0 forbids what would make it look like an ID or access token.
-SECURITY_EVENT: Final = PushedKind("event", frozenset({"secevent+jwt"}), False, frozenset({"exp", "sub", "nonce"}))
+SECURITY_EVENT: Final = PushedKind(
+    "event", frozenset({"secevent+jwt"}), False, frozenset({"exp", "sub", "nonce"}), RETRIED
+)
 #: What authenticates a global token revocation, as Okta sends it.
 REVOCATION: Final = PushedKind(
     "revocation", frozenset({"global-token-revocation+jwt"}), True, frozenset({"events", "nonce"})
@@ -87,7 +93,7 @@ class PushedVerifier:
         for name in sorted(kind.never):
             if name in claims:
                 raise VerificationError(Reason.CLAIM_FORBIDDEN, name)
-        _check_times(claims, now, self._clock_skew, expires=kind.expires)
+        _check_times(claims, now, self._clock_skew, kind)
         return Pushed(claims, self._receipt(_jti(claims), sender, now))
 
     def _receipt(self, jti: str, sender: Sender, now: int) -> Receipt:
@@ -115,13 +121,13 @@ def _check_audience(claims: Mapping[str, JSON], audience: str) -> None:
         raise VerificationError(Reason.AUDIENCE_MISMATCH)
 
 
-def _check_times(claims: Mapping[str, JSON], now: int, skew: int, *, expires: bool) -> None:
+def _check_times(claims: Mapping[str, JSON], now: int, skew: int, kind: PushedKind) -> None:
     ends, issued, begins = (time_claim(claims, name) for name in ("exp", "iat", "nbf"))
-    if issued is None or (expires and ends is None):
+    if issued is None or (kind.expires and ends is None):
         raise VerificationError(Reason.CLAIM_MISSING, "iat" if issued is None else "exp")
     if issued > now + skew or (begins is not None and begins > now + skew):
         raise VerificationError(Reason.TOKEN_NOT_YET_VALID)
-    if now - issued > FRESH + skew:
+    if now - issued > kind.within + skew:
         raise VerificationError(Reason.TOKEN_TOO_OLD)
     if ends is not None and now >= ends + skew:
         raise VerificationError(Reason.TOKEN_EXPIRED)

@@ -14,7 +14,9 @@ import pytest
 from jit_middleware.asgi import JITMiddleware as ASGIMiddleware
 from jit_middleware.cli import main
 from jit_middleware.cli import run as run_command
+from jit_middleware.cli.live import check_user_store
 from jit_middleware.cli.terminal import columns, plain, positive
+from jit_middleware.settings import Settings
 from jit_middleware.settings.values import secret_keys
 from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
 
@@ -287,3 +289,63 @@ def test_names_from_outside_cannot_drive_the_terminal() -> None:
 def test_limit_is_a_whole_number_above_zero(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         positive(text)
+
+
+FIVE_VERBS = ("get", "find", "create", "update", "set_active")
+
+
+def test_check_tells_the_policy_that_is_in_force(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "JIT_SEAT_LIMIT": "5",
+        "JIT_SEATS_WHEN_FULL": "minimal_role",
+        "JIT_MINIMAL_ROLE": "guest",
+        "JIT_CREATION_RATE": "30/1m",
+        "JIT_GROUP_ROLES": '{"g1": ["editor"]}',
+        "JIT_PRIVILEGED_ROLES": "admin",
+        "JIT_LINK_UNTIL": "2030-12-31",
+        "JIT_CLAIM_FILTER": "hd == 'example.org'",
+    }.items():
+        configured.setenv(name, value)
+    assert main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {
+        "seat_limit: 5",
+        "seats_when_full: minimal_role",
+        "minimal_role: guest",
+        "creation_rate: 30/60s",
+        "group_roles: g1 editor",
+        "privileged_roles: admin",
+        "claim_filter: hd == 'example.org'",
+    } <= set(lines)
+    assert any(line.startswith("link_until: 203") for line in lines)
+
+
+def test_check_live_names_a_user_store_that_is_not_there(configured: pytest.MonkeyPatch) -> None:
+    configured.setenv("JIT_USER_STORE", "no_such_module:People")
+    (step,) = check_user_store(Settings.load())
+    assert not step.ok
+    assert "no_such_module:People" in step.detail
+    assert "module:factory" in step.fix
+
+
+def test_a_user_store_is_found_where_the_command_is_given(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    verbs = "".join(f"    def {verb}(self, *given, **named): ...\n" for verb in FIVE_VERBS)
+    (tmp_path / "people_of_here.py").write_text(f"class People:\n{verbs}")
+    configured.chdir(tmp_path)
+    configured.setattr(sys, "path", [entry for entry in sys.path if entry != str(tmp_path)])
+    configured.setenv("JIT_USER_STORE", "people_of_here:People")
+    (step,) = check_user_store(Settings.load())
+    assert (step.ok, step.fix) == (True, "")
+
+
+def test_a_file_of_settings_that_is_not_toml_is_named_with_its_place(
+    configured: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "jit.toml").write_text("seat_limit = 5\nlink_policy = never\n")
+    configured.setenv("JIT_CONFIG", str(tmp_path / "jit.toml"))
+    assert main(["check"]) == 2
+    complaint = capsys.readouterr().err
+    assert "is not TOML (at line 2" in complaint
+    assert "correct it there" in complaint

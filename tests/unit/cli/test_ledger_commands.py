@@ -497,3 +497,20 @@ def test_live_check_reports_provider_and_database(place: Place) -> None:
     _, out, _ = place.run("check", "--live")
     assert "its schema 0002 is the current one" in out
     assert "FAIL  oidc discovery" in out
+
+
+def test_sessions_are_chosen_by_the_name_of_their_user_too(place: Place) -> None:
+    ada = place.user("ada")
+    place.user("eve")
+    said = place.json("sessions", "list", "--user", "ada")
+    assert isinstance(said, list)
+    assert [each["user"] for each in said] == [ada]
+    assert place.json("sessions", "revoke", "--user", "ada") == {"ended": 1}
+    assert place.live() == {"session-eve"}
+
+
+@pytest.mark.parametrize("verb", ["list", "revoke"])
+def test_sessions_of_nobody_are_not_taken_for_no_sessions(place: Place, verb: str) -> None:
+    place.user("ada")
+    assert place.run("sessions", verb, "--user", "adda") == (1, "", "There is no user 'adda'.\n")
+    assert place.live() == {"session-ada"}

@@ -155,10 +155,22 @@ def test_a_logout_token_may_name_a_person_or_a_session(given, kept):
 
 def test_times_are_taken_with_the_skew_that_is_configured():
     push = Push(clock_skew=60)
-    push.take("event", token("event", iat=NOW - 360))
+    push.take("logout", token("logout", iat=NOW - 360))
     push.take("event", token("event", iat=NOW + 60))
-    assert push.refusal("event", token("event", iat=NOW - 361)) == "token_too_old"
+    assert push.refusal("logout", token("logout", iat=NOW - 361)) == "token_too_old"
     assert push.refusal("event", token("event", iat=NOW + 61)) == "token_not_yet_valid"
+
+
+@pytest.mark.parametrize("clock_skew", [0, 300])
+def test_an_event_is_taken_for_as_long_as_it_may_be_retried_and_never_twice(clock_skew):
+    """RFC 8935 §3: what could not be delivered comes again, with the time at which it was made."""
+    push = Push(clock_skew=clock_skew)
+    longest = 23 * 3600 + clock_skew
+    push.take("event", token("event", iat=NOW - longest))
+    assert push.refusal("event", token("event", iat=NOW - longest - 1)) == "token_too_old"
+    first = NOW + clock_skew  # as early as it can come
+    said = push.take("event", token("event", iat=first))
+    assert said.receipt.once.until > first + longest, "known as used for longer than it would be taken"
 
 
 def test_a_revocation_may_be_without_a_caller():
@@ -183,7 +195,7 @@ SHARED = {
     "iat-missing": ({"iat": ...}, "claim_missing"),
     "iat-text": ({"iat": str(NOW)}, "claim_malformed"),
     "iat-bool": ({"iat": True}, "claim_malformed"),
-    "iat-old": ({"iat": NOW - 361}, "token_too_old"),
+    "iat-old": ({"iat": NOW - 86_400}, "token_too_old"),
     "iat-ahead": ({"iat": NOW + 61}, "token_not_yet_valid"),
     "nbf-ahead": ({"nbf": NOW + 61}, "token_not_yet_valid"),
     "nonce": ({"nonce": "n"}, "claim_forbidden"),
@@ -208,6 +220,11 @@ HEADERS = {
 @pytest.mark.parametrize(("changes", "reason"), SHARED.values(), ids=SHARED)
 def test_claims_that_no_kind_may_have(kind, changes, reason):
     assert Push().refusal(kind, token(kind, **changes)) == reason
+
+
+@pytest.mark.parametrize("kind", ["logout", "revocation"])
+def test_what_expires_is_fresh(kind):
+    assert Push().refusal(kind, token(kind, iat=NOW - 361, exp=NOW + 300)) == "token_too_old"
 
 
 @pytest.mark.parametrize("kind", KINDS)
