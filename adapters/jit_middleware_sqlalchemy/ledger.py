@@ -16,7 +16,17 @@ from jit_middleware_sqlalchemy.engine import Database, step
 from jit_middleware_sqlalchemy.failures import Again, translate
 from jit_middleware_sqlalchemy.lean import Fixed
 from jit_middleware_sqlalchemy.rows import is_plain, number, read_account, read_event, read_session
-from jit_middleware_sqlalchemy.schema import SESSION_ID, audit, feed, feed_head, grants, once_keys, sessions, users
+from jit_middleware_sqlalchemy.schema import (
+    SESSION_ID,
+    audit,
+    feed,
+    feed_head,
+    grants,
+    once_keys,
+    prelinks,
+    sessions,
+    users,
+)
 from jit_middleware_sqlalchemy.transaction import Tx
 from jit_middleware_sqlalchemy.unit import Unit
 from jit_middleware_sqlalchemy.upgrade import prepare_schema
@@ -275,6 +285,8 @@ def _prune(unit: Unit, before: int) -> int:
     gone = unit.write_now(delete(once_keys).where(once_keys.c.until < before), {})
     old = or_(sessions.c.expires_at < before, sessions.c.ended_at < before)
     gone += unit.write_now(delete(sessions).where(old), {})
+    # A used one tells which identities a batch has tied, so that the batch can be undone.
+    gone += unit.write_now(delete(prelinks).where(prelinks.c.used_at.is_(None), prelinks.c.until < before), {})
     last = unit.read(select(func.max(feed.c.position)).where(feed.c.at < before), {}, frozenset())[0][0]
     if last is not None:
         # The head first, as every writer of the feed takes it.

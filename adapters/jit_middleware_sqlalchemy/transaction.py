@@ -177,7 +177,10 @@ class Tx(SeatVerbs, PrelinkVerbs):
         account = await self._known(user_id)
         if account.status is status:
             return
-        seat = status in SEATED and (account.seat or account.status not in SEATED)
+        before = account.held_from or Status.ACTIVE if account.status is Status.SUSPENDED else account.status
+        # A hold takes no seat: whoever had none, because nobody has approved them, has none while they are held.
+        gains = status is not Status.SUSPENDED and before not in SEATED
+        seat = status in SEATED and (account.seat or gains)
         held_from = account.status if status is Status.SUSPENDED else None
         await self.set_lifecycle(user_id, status, seat=seat, held_from=held_from)
 

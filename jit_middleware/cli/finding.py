@@ -26,6 +26,8 @@ async def find_account(tx: Transaction, wanted: str, *, only_id: bool) -> Accoun
     if tx.users is not None and not only_id:
         named = [*await tx.users.find(username=wanted), *await tx.users.find(email=wanted)]
         ids.update(user.id for user in named)
+    if not ids and tx.users is None:
+        return f"There is no user with the id {wanted!r}; names are known to the application's own user store only."
     if not ids:
         return f"There is no user {wanted!r}."
     if len(ids) > 1:

@@ -9,7 +9,7 @@ audit trail: ``session.ended`` for each session, ``signal.received`` for the mes
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -70,16 +70,26 @@ async def revoke(
             # No call to an outside store inside a transaction; it may be repeated, so it goes first.
             for user_id in await house.ledger.transaction(lambda tx: work.people(tx, selector, candidates)):
                 await house.users.update(user_id, _NO_LONGER_VOUCHED)
-        done = await house.ledger.transaction(lambda tx: work.run(tx, selector, candidates, signal))
+        done = await _once(
+            signal, lambda: house.ledger.transaction(lambda tx: work.run(tx, selector, candidates, signal))
+        )
+    except _Missed as missed:
+        nobody = Revoked(missed=missed.reason)
+        # Its use is taken too: whoever signs in later is not whom it meant.
+        await _once(signal, lambda: house.ledger.transaction(lambda tx: work.miss(tx, signal, nobody)))
+        return nobody
+    await _tell_store(house, done)
+    return done
+
+
+async def _once(signal: Signal | None, work: Callable[[], Awaitable[Revoked]]) -> Revoked:
+    """Do the work, unless it was done for this same message before."""
+    try:
+        return await work()
     except Conflict as conflict:
         if conflict.reason == "once_key" and signal is not None:
             return Revoked(repeated=True)
         raise
-    except _Missed as missed:
-        done = Revoked(missed=missed.reason)
-        await house.ledger.transaction(lambda tx: work.tell(tx, signal, (), done))
-    await _tell_store(house, done)
-    return done
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +105,7 @@ class _Work:
     async def run(
         self, tx: Transaction, selector: Selector | None, candidates: Sequence[str], signal: Signal | None
     ) -> Revoked:
-        if signal is not None:
-            once = signal.receipt.once
-            await tx.claim_once(once.purpose, once.key, once.until)
+        await _claim(tx, signal)
         people: Sequence[str] = ()
         done = Revoked()
         match self.measure:
@@ -119,6 +127,12 @@ class _Work:
             event = self.house.audit.session_ended(session, cause=self.cause, reference=self.reference)
             await tx.append_audit(event)
         await self.tell(tx, signal, people, done)
+        return done
+
+    async def miss(self, tx: Transaction, signal: Signal | None, done: Revoked) -> Revoked:
+        """Nobody is meant, and the message is used up all the same."""
+        await _claim(tx, signal)
+        await self.tell(tx, signal, (), done)
         return done
 
     async def tell(self, tx: Transaction, signal: Signal | None, people: Sequence[str], done: Revoked) -> None:
@@ -238,6 +252,12 @@ class _Work:
                 reference=self.reference,
             )
             await tx.append_audit(event)
+
+
+async def _claim(tx: Transaction, signal: Signal | None) -> None:
+    if signal is not None:
+        once = signal.receipt.once
+        await tx.claim_once(once.purpose, once.key, once.until)
 
 
 async def deprovision(

@@ -45,14 +45,18 @@ def new_fields(mapped: MappedClaims, mapping: ClaimMapping) -> NewFields:
 def profile_changes(user: User, mapped: MappedClaims, mapping: ClaimMapping) -> ProfileChanges:
     """What a later login changes. What the provider does not say stays, unless the field is to be cleared then.
 
-    An address takes with it whether somebody vouches for it. A new username in the form of an address is taken only
-    when it is the one that somebody vouches for: apps send mail to it, or log in by it.
+    A new address takes with it whether somebody vouches for it. One that stays is vouched for as soon as somebody does,
+    until the provider says ``false``; its silence changes nothing. A new username in the form of an address is taken
+    only when it is the one that somebody vouches for: apps send mail to it, or log in by it.
     """
-    email = _written(field_policy(mapping, "email"), user.email, mapped.email)
+    policy = field_policy(mapping, "email")
+    email = _written(policy, user.email, mapped.email)
     return ProfileChanges(
         username=_username(field_policy(mapping, "username"), user.username, mapped),
         email=email,
-        email_verified=UNSET if email is UNSET else email is not None and mapped.email_verified,
+        email_verified=_vouched(policy, user, mapped)
+        if email is UNSET
+        else email is not None and mapped.email_verified,
         display_name=_written(field_policy(mapping, "display_name"), user.display_name, mapped.display_name),
         attributes=_attributes(user, mapped, mapping),
     )
@@ -71,6 +75,15 @@ def _written(policy: FieldPolicy, held: T | None, said: T | None) -> T | Unset |
     if policy.authority == "first_write" and said is not None and (held is None or held == ""):
         return said
     return UNSET
+
+
+def _vouched(policy: FieldPolicy, user: User, mapped: MappedClaims) -> bool | Unset:
+    """Whether the address that stays is vouched for, when that changes."""
+    if policy.authority != "idp" or mapped.email is None or mapped.email != user.email:
+        return UNSET
+    if user.email_verified:
+        return False if mapped.email_disowned else UNSET
+    return True if mapped.email_verified else UNSET
 
 
 def _username(policy: FieldPolicy, held: str, mapped: MappedClaims) -> str | Unset:

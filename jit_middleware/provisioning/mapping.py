@@ -40,7 +40,7 @@ class MappedClaims:
 
     ``email_verified`` means that somebody vouches for the address: the provider by saying ``true``, or the operator,
     who has named its domain as this connection's (``verified_domains``) while the provider says nothing. A ``false`` of
-    the provider stands.
+    the provider stands: ``email_disowned`` tells it from silence.
     """
 
     username: str
@@ -52,6 +52,7 @@ class MappedClaims:
     roles: tuple[str, ...] | None = None
     groups_state: GroupsState = "absent"
     missing: frozenset[str] = _NO_FIELDS
+    email_disowned: bool = False
 
 
 class ClaimMapper:
@@ -112,6 +113,7 @@ class ClaimMapper:
             roles=roles,
             groups_state=state,
             missing=frozenset(missing.fields),
+            email_disowned=address is not None and named == identity.email and identity.email_verified is False,
         )
 
     # --- one field each -------------------------------------------------------------------------------------------

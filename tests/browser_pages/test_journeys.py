@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser_pages.accounts import asked_for_password, give_password, invitation_for, prepared, with_passwords
 from tests.browser_pages.conftest import Site, SiteBuilder
-from tests.scenarios.linking import CONFIRM, PASSWORD
+from tests.scenarios.linking import PASSWORD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -227,7 +227,7 @@ def test_reloading_the_page_of_a_refusal_is_a_page_again(build: SiteBuilder) -> 
 
 
 def test_an_account_from_before_is_linked_with_the_keyboard_alone(build: SiteBuilder, tmp_path: Path) -> None:
-    site = build(users=with_passwords(tmp_path), **CONFIRM)
+    site = build(users=with_passwords(tmp_path), JIT_LINK_POLICY="confirm", JIT_OIDC_VERIFIED_DOMAINS="example.org")
     page = site.tab()
     asked_for_password(site, page, "/deep?x=1")
     page.keyboard.press("Tab")
@@ -248,7 +248,7 @@ def test_an_account_from_before_is_linked_with_the_keyboard_alone(build: SiteBui
 
 
 def test_a_used_up_account_says_so_and_takes_not_even_the_right_password(build: SiteBuilder, tmp_path: Path) -> None:
-    site = build(users=with_passwords(tmp_path), **CONFIRM)
+    site = build(users=with_passwords(tmp_path), JIT_LINK_POLICY="confirm", JIT_OIDC_VERIFIED_DOMAINS="example.org")
     page = site.tab()
     asked_for_password(site, page)
     for number in range(5):

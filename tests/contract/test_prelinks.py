@@ -65,6 +65,16 @@ def test_prelink_is_used_once_and_in_time(rig: Rig) -> None:
     ]
 
 
+def test_prelink_that_nobody_used_in_time_is_pruned_and_a_used_one_is_kept(rig: Rig) -> None:
+    rig.run(rig.ledger.transaction(add))
+    rig.run(rig.ledger.transaction(lambda tx: tx.use_prelink(ONE.key, AT)))
+    rig.run(rig.ledger.transaction(lambda tx: tx.add_prelinks([replace(TWO, key="d" * 64, until=AT + 500)])))
+    assert rig.run(rig.ledger.prune(AT + 100)) == 0
+    assert rig.run(rig.ledger.prune(AT + 101)) == 2
+    left = rig.run(rig.ledger.transaction(lambda tx: tx.list_prelinks()))
+    assert {prelink.key for prelink in left} == {ONE.key, "d" * 64}
+
+
 def test_prelink_used_by_twenty_at_once_is_ones(rig: Rig) -> None:
     rig.run(rig.ledger.transaction(add))
     used = rig.together([lambda: rig.ledger.transaction(lambda tx: tx.use_prelink(ONE.key, AT))] * 20)

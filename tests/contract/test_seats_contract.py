@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from jit_middleware.provisioning.seats import seat_at_login, take_seat
 from jit_middleware.provisioning.steps import Steps
 from jit_middleware.settings import ProvisioningSettings, Rate
 from jit_middleware_sqlalchemy import migrate
+from jit_middleware_sqlalchemy.rows import digest
 from tests.contract.conftest import Rig, close_rig, open_rig, tokens
 from tests.contract.test_schema import _run as run_sql
 
@@ -93,6 +95,24 @@ def test_only_who_may_be_served_or_is_held_has_a_seat(rig: Rig, status: Status) 
     do(rig, lambda tx: tx.add_account(Account("u1", "default", status)))
     seated = status in {Status.INVITED, Status.ACTIVE, Status.SUSPENDED}
     assert (accounts(rig)[0].seat, seats(rig)) == (seated, int(seated))
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.DORMANT])
+def test_the_default_store_gives_no_seat_to_an_account_without_one_that_it_shuts(rig: Rig, status: Status) -> None:
+    do(rig, lambda tx: arrive(tx, "ann", SEATS))
+    (ann,) = accounts(rig)
+    do(rig, lambda tx: tx.set_lifecycle(ann.user_id, status, seat=False, held_from=None))
+
+    async def switch(tx: Transaction, active: bool) -> None:
+        assert tx.users is not None
+        await tx.users.set_active(ann.user_id, active)
+
+    do(rig, lambda tx: switch(tx, active=False))
+    (held,) = accounts(rig)
+    assert (held.status, held.held_from, held.seat, seats(rig)) == (Status.SUSPENDED, status, False, 0)
+    do(rig, lambda tx: switch(tx, active=True))
+    (back,) = accounts(rig)
+    assert (back.status, back.held_from, back.seat, seats(rig)) == (Status.ACTIVE, None, True, 1)
 
 
 def test_unknown_account_takes_no_seat_and_is_not_moved(rig: Rig) -> None:
@@ -310,3 +330,47 @@ def test_accounts_of_an_older_schema_hold_the_seats_that_they_would_hold_today(
     finally:
         close_rig(rig)
     assert found == {status: status in SEATED for status in Status}
+
+
+def test_people_of_an_older_schema_stay_who_they_are_and_stay_signed_in(
+    empty_url: str, driver: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr("jit_middleware_sqlalchemy.upgrade.SCHEMA_HEAD", "0001")
+        migrate(empty_url)
+    names = "id, tenant_id, status, username, username_key, email, email_key, email_verified, attributes, roles"
+    person = "'u1', 'default', 'active', 'Ann', 'ann', 'ann@example.org', 'ann@example.org', true, '{}', '[\"staff\"]'"
+    run_sql(
+        empty_url,
+        f"INSERT INTO jit_users ({names}, provisioning_key, created_at, updated_at) VALUES ({person}, 'k', {AT}, {AT})",
+    )
+    run_sql(
+        empty_url,
+        "INSERT INTO jit_identity_links VALUES"
+        f" ('{digest('oidc', ISSUER, 'ann')}', 'default', 'oidc', '{ISSUER}', 'ann', 'k', 'u1', {AT}, {AT})",
+    )
+    run_sql(empty_url, f"INSERT INTO jit_grants VALUES ('u1', 'staff', 'idp:oidc', 'default', {AT})")
+    run_sql(
+        empty_url,
+        f"INSERT INTO jit_sessions VALUES ('s1', 'u1', 'default', 'oidc', '{ISSUER}', 'ann', {AT}, {AT + 3600}, {AT},"
+        f" {AT}, 'idp-1', NULL, '[\"pwd\"]', 'hint', NULL)",
+    )
+    assert migrate(empty_url)
+    assert migrate(empty_url) == []
+    rig = open_rig(driver, empty_url)
+    try:
+        found = do(rig, lambda tx: tx.find_link("oidc", ISSUER, "ann"))
+        (account,) = accounts(rig)
+        seen = rig.run(rig.ledger.find_session("s1"))
+        ended = do(rig, lambda tx: tx.end_sessions(AT + 1, user_id="u1"))
+    finally:
+        close_rig(rig)
+    assert account.user is not None
+    assert (account.user.username, account.user.email_verified, account.user.roles) == ("Ann", True, ("staff",))
+    assert (account.grants, account.seat, account.held_from) == ((Grant("staff", "idp:oidc"),), True, None)
+    assert found == (IdentityLink("oidc", ISSUER, "ann", "k", "u1", first_login_at=AT), account)
+    assert seen is not None
+    assert (seen.account, seen.session.amr, seen.session.auth_time, seen.session.refresh_token) == (
+        account, ("pwd",), None, None
+    )  # fmt: skip
+    assert ended == [replace(seen.session, ended_at=AT + 1)]

@@ -186,13 +186,14 @@ def test_what_the_application_sees_is_listed_in_full(kind: type[User | Session])
     assert signature in page("docs/injection.md")
 
 
+KINDS = "adoption|feed|groups|identity|invitation|login|provisioning|role|roles|session|signal|user"
+
+
 def test_every_audit_event_type_is_listed() -> None:
-    source = "".join(
-        (ROOT / "jit_middleware" / part).read_text("utf-8") for part in ("audit/events.py", "cli/conversation.py")
-    )
-    made = set(re.findall(r'"((?:user|identity|login|session|sessions|feed)\.[a-z_]+)"', source))
-    assert {"user.first_login", "login.refused", "session.ended"} <= made
-    assert made - set(re.findall(r"`([a-z_]+\.[a-z_]+)`", page("docs/audit.md"))) == set()
+    source = "".join(each.read_text("utf-8") for each in (ROOT / "jit_middleware").rglob("*.py"))
+    made = set(re.findall(rf'"((?:{KINDS})\.(?!html")[a-z_]+)"', source))
+    assert {"user.first_login", "login.refused", "session.ended", "signal.received", "adoption.undone"} <= made
+    assert made - set(re.findall(r"`([a-z_]+\.[a-z_]+)`", section("docs/audit.md", "The types"))) == set()
 
 
 def test_the_shape_of_an_audit_line_is_as_documented() -> None:
@@ -200,6 +201,15 @@ def test_the_shape_of_an_audit_line_is_as_documented() -> None:
     (shown,) = (json.loads(text) for where, text in blocks("json") if where.startswith("docs/audit.md"))
     assert list(shown) == list(line)
     assert shown["at"] == line["at"]
+
+
+def test_every_room_is_described() -> None:
+    house = ROOT / "jit_middleware"
+    rooms = {each.name for each in house.glob("*.py") if each.name != "__init__.py"}
+    rooms |= {f"{each.parent.name}/" for each in house.glob("*/__init__.py")}
+    rooms |= {f"adapters/{each.parent.name}" for each in (ROOT / "adapters").glob("*/__init__.py")}
+    first_column = re.findall(r"^\| (`.*?`) \|", section("docs/how-it-works.md", "The rooms"), re.MULTILINE)
+    assert set(re.findall(r"`([^`]+)`", " ".join(first_column))) == rooms
 
 
 def section(name: str, heading: str) -> str:
@@ -244,6 +254,24 @@ def test_commands_that_are_named_exist(capsys: pytest.CaptureFixture[str]) -> No
     assert {"check", "users", "migrate"} <= named
     for command in named:
         assert re.search(rf"^    {command}\b", usage, re.MULTILINE), command
+
+
+@pytest.mark.parametrize("group", ["users", "adopt", "sessions", "audit"])
+def test_every_verb_of_a_command_is_told_and_no_other(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([group, "--help"]) == 0
+    verbs = set(re.findall(r"^    ([a-z-]+)\b", capsys.readouterr().out, re.MULTILINE))
+    assert "list" in verbs
+    pages = "\n".join(each.read_text("utf-8") for each in PAGES)
+    commands = "\n".join(re.findall(r"`[^`\n]+`|^jit-middleware .*$", pages, re.MULTILINE))
+    assert set(re.findall(rf"(?:`|jit-middleware ){group} ([a-z][a-z-]+)\b", commands)) == verbs
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.stem)
+def test_every_page_begins_with_what_it_is_for(path: Path) -> None:
+    title, _, rest = path.read_text("utf-8").partition("\n\n")
+    assert title.startswith("# ")
+    first = re.sub(r"^<!--.*?-->\n\n", "", rest, flags=re.DOTALL).split("\n\n")[0]
+    assert re.match(r"[A-Z]", first), f"{path.name} begins with {first[:40]!r}"
 
 
 def slug(heading: str) -> str:

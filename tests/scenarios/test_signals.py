@@ -115,6 +115,18 @@ def test_a_repeat_is_answered_with_success_and_does_nothing_in_another_worker(to
     assert len(at.signals()) == 1
 
 
+def test_an_event_about_nobody_here_is_used_up_as_well(told: Callable[..., Told]) -> None:
+    at = told()
+    name = at.stage.person("alice")
+    sub_id = {"format": "iss_sub", "iss": at.stage.provider.issuer, "sub": name}
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, sub_id)
+    assert [at.push(token).status for _ in range(3)] == [202] * 3
+    assert at.signals() == [("failure", "subject_unknown")]
+    assert at.stage.sign_in(name).status == 200
+    assert at.push(token).status == 202
+    assert at.is_in(), "they came later"
+
+
 def test_many_deliveries_of_one_event_at_once_are_one(told: Callable[..., Told]) -> None:
     at = told()
     _, alice = at.person("alice")

@@ -349,3 +349,13 @@ def test_a_file_of_settings_that_is_not_toml_is_named_with_its_place(
     complaint = capsys.readouterr().err
     assert "is not TOML (at line 2" in complaint
     assert "correct it there" in complaint
+
+
+def test_a_name_that_only_the_applications_own_store_knows_is_answered_with_what_to_give(
+    configured: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.chdir(tmp_path)
+    configured.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    configured.setenv("JIT_USER_STORE", "people_of_theirs:People")
+    assert main(["sessions", "revoke", "--user", "ann"]) == 1
+    assert "no user with the id 'ann'" in capsys.readouterr().err

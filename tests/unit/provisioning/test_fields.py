@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from jit_middleware.model import UNSET, ProfileChanges, User
+from jit_middleware.model import UNSET, ProfileChanges, Unset, User
 from jit_middleware.provisioning.fields import new_fields, profile_changes
 from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.settings import ClaimMapping, FieldPolicy
@@ -44,7 +44,7 @@ def test_what_is_the_providers_is_written_whenever_it_differs() -> None:
 
 
 def test_what_is_the_same_is_not_written() -> None:
-    same = User("1", "alice2", "new@example.org", "New", attributes=SAID.attributes)
+    same = User("1", "alice2", "new@example.org", "New", attributes=SAID.attributes, email_verified=True)
     assert not profile_changes(same, SAID, owned_by("idp"))
 
 
@@ -123,6 +123,27 @@ def test_an_address_takes_along_whether_somebody_vouches_for_it() -> None:
     assert (changes.email, changes.email_verified) == ("new@example.org", False)
     kept = profile_changes(HELD, replace(unvouched, email=HELD.email), ClaimMapping())
     assert (kept.email, kept.email_verified) == (UNSET, UNSET)
+
+
+@pytest.mark.parametrize(
+    ("held", "said", "disowned", "after"),
+    [
+        (False, True, False, True),
+        (True, False, True, False),
+        (True, False, False, UNSET),
+        (True, True, False, UNSET),
+        (False, False, True, UNSET),
+    ],
+)
+def test_an_address_that_stays_is_vouched_for_until_the_provider_says_false(
+    held: bool, said: bool, disowned: bool, after: bool | Unset
+) -> None:
+    user = replace(HELD, email_verified=held)
+    same = replace(SAID, email=HELD.email, email_verified=said, email_disowned=disowned)
+    changes = profile_changes(user, same, owned_by("idp"))
+    assert (changes.email, changes.email_verified) == (UNSET, after)
+    for authority in ("app", "scim", "first_write"):
+        assert profile_changes(user, same, owned_by(authority)).email_verified is UNSET
 
 
 def test_attributes_that_are_not_mapped_are_the_apps_own() -> None:

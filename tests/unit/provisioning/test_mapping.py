@@ -77,6 +77,14 @@ def test_the_providers_word_on_an_address_covers_that_address_only() -> None:
     assert MAPPER.map(someone).email_verified is True
 
 
+def test_only_a_false_of_the_provider_disowns_the_address_it_names() -> None:
+    said_no = identity(email="a@example.com", email_verified=False, contact="b@example.com")
+    silent = replace(said_no, email_verified=None)
+    other = ClaimMapper(ClaimMapping(email="contact"))
+    assert [MAPPER.map(each).email_disowned for each in (said_no, silent)] == [True, False]
+    assert other.map(said_no).email_disowned is False
+
+
 @pytest.mark.parametrize("username", [None, 7, "", [], ["alice", "bob"], [["alice"]], {"a": 1}, "al\nice"])
 def test_an_unusable_username_is_refused(username: JSON) -> None:
     someone = replace(identity(), claims={"sub": "s1", "preferred_username": username})
