@@ -61,10 +61,10 @@ def _change(arguments: argparse.Namespace) -> int:
     roles: list[str] = getattr(arguments, "role", [])
     settings = Settings.load()
     check_known(settings, roles)
+    store = outside_store(settings)  # before anything is changed: one that cannot be made must not be left behind
 
     async def question(ledger: Ledger) -> _Outcome | str:
         outcome = await ledger.transaction(lambda tx: _step(tx, arguments, trigger, roles, settings))
-        store = outside_store(settings)
         if store is not None and not isinstance(outcome, str) and outcome.after is not None:
             await tell_moved(store, outcome.after, trigger, settings=settings.provisioning)
             if roles:

@@ -10,7 +10,7 @@ from jit_middleware.cli.conversation import actor, converse
 from jit_middleware.cli.finding import find_account, name_of, outside_store, roles_of, user_argument
 from jit_middleware.cli.terminal import DONE, NO, WrongUse, complain, say, say_json
 from jit_middleware.model import Account
-from jit_middleware.ports import Ledger, Transaction
+from jit_middleware.ports import Ledger, Transaction, Users
 from jit_middleware.provisioning.by_hand import grant_role, revoke_role
 from jit_middleware.provisioning.store import tell_roles
 from jit_middleware.settings import Settings
@@ -44,6 +44,7 @@ def _grant(arguments: argparse.Namespace) -> int:
     settings = Settings.load()
     role: str = arguments.role
     check_known(settings, [role])
+    store = outside_store(settings)
 
     async def work(tx: Transaction) -> tuple[Account, Account | None] | str:
         clock = SystemClock()
@@ -58,7 +59,7 @@ def _grant(arguments: argparse.Namespace) -> int:
 
     async def question(ledger: Ledger) -> tuple[Account, Account | None] | str:
         answer = await ledger.transaction(work)
-        await _tell(settings, answer, lost=())
+        await _tell(store, answer, lost=())
         return answer
 
     answer = converse(settings, question)
@@ -68,6 +69,7 @@ def _grant(arguments: argparse.Namespace) -> int:
 
 def _revoke(arguments: argparse.Namespace) -> int:
     settings = Settings.load()
+    store = outside_store(settings)
     role: str = arguments.role
 
     async def work(tx: Transaction) -> tuple[Account, Account | None] | str:
@@ -80,7 +82,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
     async def question(ledger: Ledger) -> tuple[Account, Account | None] | str:
         answer = await ledger.transaction(work)
-        await _tell(settings, answer, lost=(role,))
+        await _tell(store, answer, lost=(role,))
         return answer
 
     answer = converse(settings, question)
@@ -92,8 +94,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
     return code
 
 
-async def _tell(settings: Settings, answer: tuple[Account, Account | None] | str, *, lost: tuple[str, ...]) -> None:
-    store = outside_store(settings)
+async def _tell(store: Users | None, answer: tuple[Account, Account | None] | str, *, lost: tuple[str, ...]) -> None:
     if store is not None and not isinstance(answer, str):
         await tell_roles(store, answer[1] or answer[0], lost=lost)
 

@@ -57,13 +57,18 @@ def profile_changes(user: User, mapped: MappedClaims, mapping: ClaimMapping) -> 
         email_verified=_vouched(policy, user, mapped)
         if email is UNSET
         else email is not None and mapped.email_verified,
-        display_name=_written(field_policy(mapping, "display_name"), user.display_name, mapped.display_name),
+        display_name=_display_name(field_policy(mapping, "display_name"), user, mapped),
         attributes=_attributes(user, mapped, mapping),
     )
 
 
 def _fills(policy: FieldPolicy) -> bool:
     return policy.authority in {"idp", "first_write"}
+
+
+def _stands_back(name: str, policy: FieldPolicy, held: object, mapped: MappedClaims) -> bool:
+    """Whether what is mapped is only a default, and something is held that is to be kept when its claim is missing."""
+    return name in mapped.defaulted and policy.on_missing == "keep" and held is not None and held != ""
 
 
 def _written(policy: FieldPolicy, held: T | None, said: T | None) -> T | Unset | None:
@@ -75,6 +80,12 @@ def _written(policy: FieldPolicy, held: T | None, said: T | None) -> T | Unset |
     if policy.authority == "first_write" and said is not None and (held is None or held == ""):
         return said
     return UNSET
+
+
+def _display_name(policy: FieldPolicy, user: User, mapped: MappedClaims) -> str | Unset | None:
+    if _stands_back("display_name", policy, user.display_name, mapped):
+        return UNSET
+    return _written(policy, user.display_name, mapped.display_name)
 
 
 def _vouched(policy: FieldPolicy, user: User, mapped: MappedClaims) -> bool | Unset:
@@ -97,8 +108,11 @@ def _attributes(user: User, mapped: MappedClaims, mapping: ClaimMapping) -> Clai
     attributes = dict(user.attributes)
     for name in mapping.fields:
         held: JSON = user.attributes.get(name)
+        policy = field_policy(mapping, field_name(name))
+        if _stands_back(field_name(name), policy, held, mapped):
+            continue
         said = mapped.attributes.get(name)
-        written: JSON | Unset = _written(field_policy(mapping, field_name(name)), held, said)
+        written: JSON | Unset = _written(policy, held, said)
         if written is None:
             del attributes[name]
         elif not isinstance(written, Unset):

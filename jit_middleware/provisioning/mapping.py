@@ -36,7 +36,8 @@ class MappedClaims:
 
     ``groups`` and ``roles`` are ``None`` when the claims say nothing of them, or nothing that can be read;
     ``groups_state`` tells why there are no groups, and is not ``given`` where there are more than we were told.
-    ``missing`` names the fields that have no value, further fields as ``fields.<name>``.
+    ``missing`` names the fields that have no value, further fields as ``fields.<name>``; ``defaulted`` those whose
+    value is the default.
 
     ``email_verified`` means that somebody vouches for the address: the provider by saying ``true``, or the operator,
     who has named its domain as this connection's (``verified_domains``) while the provider says nothing. A ``false`` of
@@ -52,6 +53,7 @@ class MappedClaims:
     roles: tuple[str, ...] | None = None
     groups_state: GroupsState = "absent"
     missing: frozenset[str] = _NO_FIELDS
+    defaulted: frozenset[str] = _NO_FIELDS
     email_disowned: bool = False
 
 
@@ -113,6 +115,7 @@ class ClaimMapper:
             roles=roles,
             groups_state=state,
             missing=frozenset(missing.fields),
+            defaulted=frozenset(missing.defaulted),
             email_disowned=address is not None and named == identity.email and identity.email_verified is False,
         )
 
@@ -182,11 +185,11 @@ class _Missing:
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
         self.fields: set[str] = set()
+        self.defaulted: set[str] = set()
 
     def note(self, name: str, found: JSON, *, default: bool = False) -> None:
         """``found`` is what the expression found; a default stands in for it, or nothing does."""
-        if not default:
-            self.fields.add(name)
+        (self.defaulted if default else self.fields).add(name)
         absent = found is None or found in ("", [])
         self._steps.note(f"field:{name}", "default" if default else "missing" if absent else "unusable")
 

@@ -150,3 +150,21 @@ def test_attributes_that_are_not_mapped_are_the_apps_own() -> None:
     mapping = ClaimMapping(fields={"department": "department"})
     stray = replace(SAID, attributes={"department": "it", "theme": "light"})
     assert profile_changes(HELD, stray, mapping).attributes == {"department": "it", "theme": "dark"}
+
+
+def test_a_default_fills_what_is_empty_and_leaves_what_is_to_be_kept() -> None:
+    mapping = owned_by("idp")
+    defaulted = replace(
+        NOTHING,
+        display_name="Somebody",
+        attributes={"department": "none", "office": "none"},
+        defaulted=frozenset({"display_name", "fields.department", "fields.office"}),
+    )
+    assert profile_changes(HELD, defaulted, mapping) == ProfileChanges(
+        attributes={"department": "hr", "theme": "dark", "office": "none"}
+    )
+    clear = FieldPolicy(on_missing="clear", default="none")
+    cleared = owned_by("idp", **{"display_name": clear, "fields.department": clear})
+    assert profile_changes(HELD, defaulted, cleared) == ProfileChanges(
+        display_name="Somebody", attributes={"department": "none", "theme": "dark", "office": "none"}
+    )
