@@ -42,6 +42,7 @@ held_users = st.builds(
     email=addresses,
     display_name=texts,
     attributes=st.dictionaries(st.sampled_from((*NAMES, "own")), VALUES),
+    email_verified=st.booleans(),
 )
 said_claims = st.builds(
     MappedClaims,
@@ -68,7 +69,12 @@ def test_a_sync_writes_no_field_that_it_does_not_own(user: User, said: MappedCla
             assert written is UNSET
         if field_policy(mapping, field).on_missing == "keep":
             assert written is not None
-    assert (changes.email_verified is UNSET) == (changes.email is UNSET)
+    if changes.email is UNSET and changes.email_verified is not UNSET:
+        # The address stays, and what changes is who vouches for it: a matter of the provider's own field.
+        assert field_policy(mapping, "email").authority == "idp"
+        assert user.email is not None
+        assert user.email == said.email
+    assert changes.email is UNSET or changes.email_verified is not UNSET
     after = user.attributes if changes.attributes is UNSET else changes.attributes
     for name in {*after, *user.attributes}:
         policy, held_value = field_policy(mapping, f"fields.{name}"), user.attributes.get(name)
@@ -87,6 +93,7 @@ def test_a_second_sync_writes_nothing(user: User, said: MappedClaims, mapping: C
         user.email if changes.email is UNSET else changes.email,
         user.display_name if changes.display_name is UNSET else changes.display_name,
         attributes=user.attributes if changes.attributes is UNSET else changes.attributes,
+        email_verified=user.email_verified if changes.email_verified is UNSET else changes.email_verified,
     )
     assert not profile_changes(synced, said, mapping)
 
