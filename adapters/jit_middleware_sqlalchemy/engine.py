@@ -127,7 +127,7 @@ class Database:
             self._pid = os.getpid()
         if self._async_engine is None:
             with self.engine.connect() as connection:
-                return body(connection)
+                return self._on(connection, body)
         import asyncio
 
         loop = asyncio.get_running_loop()
@@ -136,7 +136,16 @@ class Database:
                 self._forget()
             self._loop = weakref.ref(loop)
         async with self._async_engine.connect() as later:
-            return await later.run_sync(body)
+            return await later.run_sync(lambda connection: self._on(connection, body))
+
+    def _on(self, connection: Connection, body: Callable[[Connection], T]) -> T:
+        pool = self.engine.pool
+        try:
+            return body(connection)
+        finally:
+            # Closed meanwhile: in the pool it would go back to, nobody would ever close it.
+            if self.engine.pool is not pool and not (connection.closed or connection.invalidated):
+                connection.detach()
 
     async def close(self) -> None:
         """Close every pooled connection."""

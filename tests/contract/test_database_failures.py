@@ -10,7 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, Pool, QueuePool, event
 
 from jit_middleware.errors import ConfigurationError, Conflict, StoreUnavailable
 from jit_middleware.model import AuditEvent, Profile
@@ -275,3 +275,19 @@ def disconnect_everybody(rig: Rig) -> None:
         cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [url.database])
         for (number,) in cursor.fetchall():
             cursor.execute(f"KILL {number}")
+
+
+def test_a_connection_in_use_when_the_ledger_is_closed_goes_with_it(rig: Rig) -> None:
+    """What has begun ends; no connection is left in a pool that nobody has any more."""
+    database = rig.ledger.database
+    pools: list[Pool] = []
+
+    def body(connection: Connection) -> int:
+        pools.append(database.engine.pool)
+        if not database.is_async:  # an async pool is closed in its own loop only
+            database.engine.dispose()
+        return int(connection.exec_driver_sql("SELECT 1").scalar_one())
+
+    assert rig.run(database.use(body)) == 1
+    kept = [pool.checkedin() for pool in pools if isinstance(pool, QueuePool)]
+    assert database.is_async or sum(kept) == 0

@@ -35,8 +35,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SECONDS = 25.0
-SECONDS_WITH_A_STORE = 12.0
+SECONDS = 15.0
+SECONDS_WITH_A_STORE = 10.0
 SEED = 20_270_115
 
 
