@@ -10,7 +10,8 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Pool, QueuePool, event
+from sqlalchemy import Connection, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from jit_middleware.errors import ConfigurationError, Conflict, StoreUnavailable
 from jit_middleware.model import AuditEvent, Profile
@@ -280,14 +281,16 @@ def disconnect_everybody(rig: Rig) -> None:
 def test_a_connection_in_use_when_the_ledger_is_closed_goes_with_it(rig: Rig) -> None:
     """What has begun ends; no connection is left in a pool that nobody has any more."""
     database = rig.ledger.database
-    pools: list[Pool] = []
+    used: list[DBAPIConnection] = []
 
     def body(connection: Connection) -> int:
-        pools.append(database.engine.pool)
         if not database.is_async:  # an async pool is closed in its own loop only
+            used.append(connection.connection.driver_connection)
             database.engine.dispose()
         return int(connection.exec_driver_sql("SELECT 1").scalar_one())
 
     assert rig.run(database.use(body)) == 1
-    kept = [pool.checkedin() for pool in pools if isinstance(pool, QueuePool)]
-    assert database.is_async or sum(kept) == 0
+    assert len(used) == (0 if database.is_async else 1)
+    for each in used:
+        with pytest.raises(Exception, match=r"(?i)closed|already|interface|^\(0, ''\)$"):
+            each.cursor().execute("SELECT 1")
