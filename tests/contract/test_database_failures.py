@@ -6,6 +6,7 @@ import gc
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -103,6 +104,9 @@ def test_an_unreachable_database_is_store_unavailable(url: str) -> None:
         schema_version(url)
     assert refused.value.reason in {"unreachable", "cannot_open"}
     gc.collect()
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            thread.join(10)  # so that it fails in this test and not in the next
     assert "nobody" not in str(refused.value)
 
 

@@ -215,7 +215,7 @@ def both_agree(
             agree(said, place.signed_in(identity))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(policies, mappings, logins)
 def test_an_explanation_and_a_login_agree(
     policy: ProvisioningSettings, mapping: ClaimMapping, people: list[tuple[str, Mapping[str, JSON]]]
@@ -223,7 +223,7 @@ def test_an_explanation_and_a_login_agree(
     both_agree(policy, mapping, people, outside=False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(policies, mappings, logins)
 def test_an_explanation_and_a_login_agree_with_users_in_a_store_of_the_app(
     policy: ProvisioningSettings, mapping: ClaimMapping, people: list[tuple[str, Mapping[str, JSON]]]
