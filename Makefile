@@ -10,7 +10,8 @@
 PYTHON ?= python3
 ARGS ?=
 PYTEST_ARGS ?=
-WORKERS ?= 2
+# One more than the cores of a small machine: many tests wait for servers and browsers.
+WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
