@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jit_middleware.errors import NotProvisioned
-from jit_middleware.model import Claims, VerifiedIdentity
+from jit_middleware.model import VerifiedIdentity
 from jit_middleware.provisioning.arrival import Arrival
 from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.policy import Policy
@@ -41,11 +41,6 @@ class Explanation:
         if self.arrival.created:
             return "created"
         return "returning" if self.arrival.proof is None else "linked"
-
-    @property
-    def attributes(self) -> Claims:
-        """The further fields that the mapping makes."""
-        return {} if self.mapped is None else self.mapped.attributes
 
 
 async def explain(provisioner: Provisioner, policy: Policy, identity: VerifiedIdentity) -> Explanation:

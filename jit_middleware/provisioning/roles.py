@@ -195,11 +195,6 @@ class _Earned:
         self.roles |= allowed
 
 
-def role_names(grants: Iterable[Grant]) -> tuple[str, ...]:
-    """The roles held for any reason, sorted."""
-    return tuple(sorted({grant.role for grant in grants}))
-
-
 def _listed(roles: Iterable[str]) -> str:
     return ", ".join(sorted(roles))
 

@@ -9,7 +9,7 @@ import pytest
 from jit_middleware.errors import NotProvisioned
 from jit_middleware.model import JSON, Grant, VerifiedIdentity
 from jit_middleware.provisioning.mapping import ClaimMapper
-from jit_middleware.provisioning.roles import Desired, RolePolicy, role_names
+from jit_middleware.provisioning.roles import Desired, RolePolicy
 from jit_middleware.provisioning.steps import Steps
 from jit_middleware.settings import ClaimMapping, ProvisioningSettings, RoleRule
 from jit_middleware.settings.policy import MissingGroups, RoleSync
@@ -287,7 +287,3 @@ DESIRED = Desired(frozenset({"member"}), frozenset({"operator", "staff"}), unava
 def test_a_sync_removes_what_is_its_own_to_remove(sync: RoleSync, removed: list[Grant]) -> None:
     policy = RolePolicy(ProvisioningSettings(role_sync=sync), connection="okta", groups_expression="groups")
     assert policy.changes(ALL, DESIRED) == ([Grant("staff", "idp:okta")], removed)
-
-
-def test_roles_are_the_union_of_all_grants() -> None:
-    assert role_names(ALL) == ("chief", "gone", "guest", "member", "operator", "past", "team")
