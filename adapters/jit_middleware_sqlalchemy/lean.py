@@ -121,12 +121,17 @@ class Lean:
     ) -> T:
         """What is ``taken`` from the answer: SQLite runs most of a statement only while its rows are fetched."""
         form = prepared.lean
+        cursor: Cursor | None = None
         try:
             cursor = self._cursor(connection)
             cursor.execute(form.sql, form.arrange(parameters))
             answer = taken(cursor)
             cursor.close()
         except Exception as error:
+            # The error keeps this frame, and so an open cursor. Whoever lets go of it last resets its statement, and
+            # SQLite waits for the connection then, which may be another thread's, waiting for this thread's lock.
+            if cursor is not None:
+                _close(cursor)
             if isinstance(error, self._dialect.loaded_dbapi.Error):
                 raise self._judged(connection, error, prepared.ordinary.sql) from error
             raise
@@ -161,6 +166,11 @@ class Lean:
             connection_invalidated=lost,
             dialect=dialect,
         )
+
+
+def _close(cursor: Cursor) -> None:
+    with suppress(Exception):  # what went wrong is known already
+        cursor.close()
 
 
 def _rows(cursor: Cursor) -> Rows:

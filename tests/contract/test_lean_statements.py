@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
+import sqlite3
+import traceback
+from collections.abc import Generator, Iterator
+from functools import partial
 from typing import NoReturn
 
 import pytest
 from sqlalchemy import Connection, bindparam, event, select
 from sqlalchemy.exc import DBAPIError
 
-from jit_middleware.errors import StoreUnavailable
+from jit_middleware.errors import Conflict, StoreUnavailable
 from jit_middleware_sqlalchemy import SQLAlchemyLedger, queries
 from jit_middleware_sqlalchemy.failures import is_missing_table
 from jit_middleware_sqlalchemy.lean import Fixed, Lean, Rows
@@ -70,6 +73,35 @@ def test_a_known_session_and_a_login_are_read_without_sqlalchemys_execution(
     assert view is not None
     assert found is not None
     assert found[1] == view.account
+
+
+@pytest.mark.parametrize("driver", ["sqlite"], indirect=True)
+def test_an_error_that_somebody_keeps_holds_no_statement_open(rig: Rig) -> None:
+    # An open one would be reset by whoever drops the error, who waits for the connection and thus for its new user.
+    claim = partial(rig.ledger.transaction, lambda tx: tx.claim_once("test", "key", 2_000_000_000))
+    rig.run(claim())
+    with pytest.raises(Conflict) as refused:
+        rig.run(claim())
+    cursors = [cursor for error in _behind(refused.value) for cursor in _cursors(error)]
+    assert cursors
+    for cursor in cursors:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+            cursor.execute("SELECT 1")
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def _cursors(error: BaseException) -> Iterator[sqlite3.Cursor]:
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        found = frame.f_locals.get("cursor")
+        raw = getattr(found, "cursor", found)
+        if isinstance(raw, sqlite3.Cursor):
+            yield raw
 
 
 @pytest.mark.parametrize("idle", [1, 3])
