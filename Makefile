@@ -1,5 +1,5 @@
 # make setup   everything the tests need, on a machine with python3 (3.11 or newer) and apt; quick the second time
-# make check   under a minute: style, types, import rules, and the tests that need no real part
+# make check   under a minute: style, types, import rules, and the quick tests that need no real part
 # make test    everything: setup, lint and the whole suite with its real parts
 # make lint    style, types (mypy and pyright) and import rules
 # make demo    the demonstration; make demo ARGS="--help" says more
@@ -69,7 +69,7 @@ test: setup lint
 
 check: $(PYTHON_READY) style imports
 	$(BIN)/mypy
-	$(BIN)/pytest -m "not real" --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS) $(QUICK)
+	$(BIN)/pytest -m "not real and not slow" --numprocesses=$(WORKERS) --dist=worksteal $(PYTEST_ARGS) $(QUICK)
 
 lint: $(PYTHON_READY) style imports types
 

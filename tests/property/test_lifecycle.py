@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -208,7 +209,7 @@ class Lifecycle(RuleBasedStateMachine):
         )
 
 
-TestLifecycle = Lifecycle.TestCase
+TestLifecycle = pytest.mark.slow(Lifecycle.TestCase)
 TestLifecycle.settings = settings(
     max_examples=40, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -23,6 +23,8 @@ from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetch
 from jit_middleware.transport import AsyncTransport, SyncTransport
 
+pytestmark = pytest.mark.slow
+
 HERE = {"127.0.0.1", "localhost", "::1"}
 
 

@@ -18,6 +18,8 @@ from jit_middleware.demo.serve import listen
 from jit_middleware.demo.stage import set_up
 from jit_middleware.demo.walk import walk
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def port() -> int:
