@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,11 +11,12 @@ from typing import Any
 
 from benchmarks import hot_peers, loops, peers
 from benchmarks.measure import Contestant, Times, interleaved, unit
-from benchmarks.subject import Ledger, open_ledger, populate, session_name, spread
+from benchmarks.subject import PERSON, Ledger, open_ledger, populate, session_name, spread
 from benchmarks.table import Part, Row
 from benchmarks.traffic import OTHER_COOKIES, with_changing_others, with_others
 from jit_middleware.bridge import step
 from jit_middleware.sessions import SessionCache
+from jit_middleware.testing.login import login_as
 from jit_middleware.wsgi import JITMiddleware
 
 _CALLS = 2_000
@@ -51,6 +53,9 @@ def _beside_peers(directory: Path, runner: asyncio.Runner, *, rounds: int) -> Pa
         "bare asgi": loops.asgi(runner, loops.bare_asgi, [with_others(cookie)], calls=_CALLS),
         "asgi": loops.asgi(runner, twin, [with_others(cookie)], calls=_CALLS),
         "asgi changing": loops.asgi(runner, twin, with_changing_others(cookie, _CALLS)),
+        "bare asgi parsed": loops.asgi_parsed(runner, loops.bare_asgi, with_others(cookie), calls=_CALLS),
+        "asgi parsed": loops.asgi_parsed(runner, twin, with_others(cookie), calls=_CALLS),
+        "wsgi step-up": _under_a_rule(directory),
     }
     others = list(hot_peers.wsgi_peers(directory))
     for peer in others:
@@ -65,8 +70,10 @@ def _beside_peers(directory: Path, runner: asyncio.Runner, *, rounds: int) -> Pa
     rows = [
         Row("H: one HMAC-SHA-256 over 300 bytes", h / 1e3, "µs"),
         _in_h("WSGI, verified cookie cached", ours, h, 1.0),
+        _in_h("WSGI, a path under a step-up rule", times.over("wsgi step-up", "bare"), h, 1.0),
         _in_h("WSGI, other cookies change each time", times.over("wsgi changing", "bare"), h, None),
         _in_h("ASGI, verified cookie cached", ours_asgi, h, 1.6),
+        _in_h("ASGI, headers parsed anew each time", times.over("asgi parsed", "bare asgi parsed"), h, None),
         _in_h("ASGI, other cookies change each time", times.over("asgi changing", "bare asgi"), h, None),
     ]
     rows += [_dearer(name, times.over(name, "bare asgi"), ours_asgi, "x our ASGI", 10) for name in _STARLETTE]
@@ -74,6 +81,17 @@ def _beside_peers(directory: Path, runner: asyncio.Runner, *, rounds: int) -> Pa
         cost = times.over(peer.name, f"{peer.name}, bare")
         rows.append(_dearer(peer.name, cost, ours, "x our WSGI", peer.at_least))
     return Part("Hot path: one authenticated request, CPU over bare", rows)
+
+
+def _under_a_rule(directory: Path) -> Contestant:
+    """The path that everybody is asked for, under a rule about class and age that the session meets."""
+    rule = json.dumps([{"paths": ["/projects/*"], "acr": ["phr"], "max_age": "12h"}])
+    middleware = open_ledger(directory / "step-up.db", JIT_STEP_UP=rule).middleware
+    now = middleware.gate.house.clock.now()
+    cookie = login_as(
+        middleware, "stepped-up", **{**PERSON, "preferred_username": "zoe", "acr": "phr", "auth_time": now}
+    )
+    return loops.wsgi(middleware, [with_others(cookie)], calls=_CALLS)
 
 
 def _expect_alice(ledger: Ledger, cookie: str) -> None:

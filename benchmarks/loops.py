@@ -6,11 +6,12 @@ The bare applications are here as well: everything is measured over them.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from benchmarks.measure import Contestant
-from benchmarks.traffic import environ, scope
+from benchmarks.traffic import environ, made_anew, scope
 
 WSGIApp = Callable[[dict[str, Any], Any], Iterable[bytes]]
 ASGIApp = Callable[[Any, Any, Any], Any]
@@ -64,7 +65,25 @@ def asgi(
     before: Callable[[], None] | None = None,
 ) -> Contestant:
     """The same for an ASGI application, on the event loop of ``runner``."""
-    scopes = _repeated([scope(cookie) for cookie in cookies], calls)
+    return _asgi(runner, app, _repeated([scope(cookie) for cookie in cookies], calls), before)
+
+
+def asgi_parsed(runner: asyncio.Runner, app: ASGIApp, cookie: str, *, calls: int) -> Contestant:
+    """The same with headers that were made for each request, as servers make them: nothing about them is remembered."""
+    pattern: dict[str, Any] = scope(cookie)
+    scopes = [pattern.copy() for _ in range(calls)]
+
+    def parse() -> None:
+        for given in scopes:
+            given["headers"] = made_anew(pattern["headers"])
+        gc.collect()  # or somebody else would pay for so many new objects
+
+    return _asgi(runner, app, scopes, parse)
+
+
+def _asgi(
+    runner: asyncio.Runner, app: ASGIApp, scopes: Sequence[dict[str, Any]], before: Callable[[], None] | None
+) -> Contestant:
     seen: list[int] = []
 
     async def receive() -> dict[str, object]:

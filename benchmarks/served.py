@@ -1,7 +1,7 @@
-"""What the servers of the server benchmark serve: ``both_wsgi`` and ``both_asgi``, made when they are asked for.
+"""What the servers of the server benchmark serve: ``wsgi`` and ``asgi``, made when they are asked for.
 
-Each is two applications in one process, bare and guarded; the end of the query says which is meant. So nothing differs
-between the two but the middleware: not the process, its memory or the event loop.
+Each is three applications in one process: bare, guarded, and bare after one H; the end of the query says which is
+meant. So nothing differs between them but the middleware or that H: not the process, its memory or the event loop.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.loops import ASGIApp, WSGIApp, bare_asgi, bare_wsgi
+from benchmarks.measure import one_unit
 from benchmarks.subject import settings
 
-BARE, GUARDED = "page=3&a", "page=3&b"
+BARE, GUARDED, UNIT = "page=3&a", "page=3&b", "page=3&c"
 
 
 def __getattr__(name: str) -> object:
-    if name not in ("both_wsgi", "both_asgi"):
+    if name not in ("wsgi", "asgi"):
         raise AttributeError(name)
-    made = globals()[name] = (_wsgi if name == "both_wsgi" else _asgi)(os.environ["JIT_BENCH_DATABASE"])
+    made = globals()[name] = (_wsgi if name == "wsgi" else _asgi)(os.environ["JIT_BENCH_DATABASE"])
     return made
 
 
@@ -28,21 +29,31 @@ def _wsgi(database: str) -> WSGIApp:
 
     guarded = JITMiddleware(bare_wsgi, settings(f"sqlite:///{database}"))
 
-    def both(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        app: WSGIApp = guarded if environ["QUERY_STRING"] == GUARDED else bare_wsgi
-        return app(environ, start_response)
+    def unit(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        one_unit()
+        return bare_wsgi(environ, start_response)
 
-    return both
+    apps: dict[str, WSGIApp] = {BARE: bare_wsgi, GUARDED: guarded, UNIT: unit}
+
+    def all_of_them(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return apps[environ["QUERY_STRING"]](environ, start_response)
+
+    return all_of_them
 
 
 def _asgi(database: str) -> ASGIApp:
     from jit_middleware.asgi import JITMiddleware
 
     guarded = JITMiddleware(bare_asgi, settings(f"sqlite+aiosqlite:///{database}"))
-    asked = GUARDED.encode()
 
-    async def both(scope: Any, receive: Any, send: Any) -> None:
-        app: ASGIApp = guarded if scope["type"] == "lifespan" or scope["query_string"] == asked else bare_asgi
+    async def unit(scope: Any, receive: Any, send: Any) -> None:
+        one_unit()
+        await bare_asgi(scope, receive, send)
+
+    apps: dict[bytes, ASGIApp] = {BARE.encode(): bare_asgi, GUARDED.encode(): guarded, UNIT.encode(): unit}
+
+    async def all_of_them(scope: Any, receive: Any, send: Any) -> None:
+        app = guarded if scope["type"] == "lifespan" else apps[scope["query_string"]]
         await app(scope, receive, send)
 
-    return both
+    return all_of_them

@@ -84,6 +84,11 @@ def scope(cookie: str) -> dict[str, object]:
     }
 
 
+def made_anew(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The same headers as a server parses them: objects of their own, which nobody has hashed or compared yet."""
+    return [(bytes(bytearray(name)), bytes(bytearray(value))) for name, value in headers]
+
+
 def with_others(cookie: str) -> str:
     """The cookie of a session among those of the app, about 300 characters."""
     return f"{OTHER_COOKIES}; {cookie}"

@@ -9,8 +9,8 @@ start before the app's startup and our end after its shutdown; scope types we do
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 from operator import itemgetter
+from types import MethodType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, Unpack
 
 from jit_middleware.assembly import Ports, assemble
@@ -21,27 +21,31 @@ from jit_middleware.http.messages import Decision, PassThrough, Request, Respond
 from jit_middleware.injection import ANONYMOUS_SCOPE
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
-from jit_middleware.watching import Socket, Stream, Watchers, hearing
 
 if TYPE_CHECKING:
     from jit_middleware.gate import Gate
+    from jit_middleware.http.messages import Basis
     from jit_middleware.ports import AsyncUserStore, UserStore
+    from jit_middleware.watching import Socket, Stream
 
 __all__ = ["ASGIApplication", "JITMiddleware"]
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
+#: Header names as they came; where the one Cookie header is (or ``_NO_COOKIE``, ``_ODD``); where Accept is, or -1.
+Shape: TypeAlias = "tuple[list[bytes], int, int]"
 
 #: The ASGI specification wants lower case; a server or test client that sends what it got must not show our cookies.
 _COOKIE: Final = frozenset({b"cookie", b"Cookie", b"COOKIE"})
+_COOKIES_ELSEWHERE: Final = _COOKIE - {b"cookie"}
 _EVENTS: Final = b"text/event-stream"
+_REQUESTS: Final = frozenset({"http", "websocket"})
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _NAME_OF: Final = itemgetter(0)
+_UNKNOWN: Final[Shape] = ([], -1, -1)
 _NO_COOKIE: Final = -1
 _ODD: Final = -2
 _SHAPES_KEPT: Final = 1024
 _LONGEST_SHAPE: Final = 1024
-#: Methods the gate may admit from its cache; all others are first checked for cross-site forgery.
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_REQUESTS: Final = frozenset({"http", "websocket"})
 _CLOSING: Final = frozenset({"lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed"})
 _POLICY_VIOLATION: Final = 1008  # RFC 6455 §7.4.1
 _INTERNAL_ERROR: Final = 1011
@@ -82,69 +86,98 @@ class JITMiddleware:
         return middleware
 
     def _stand(self, app: ASGIApplication, gate: Gate) -> None:
+        from jit_middleware.watching import Watchers  # which needs an event loop's library: whoever serves has it
+
         self.app = app
         self.gate = gate
-        # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        shapes: dict[tuple[bytes, ...], tuple[int, int]] = {}
         self._watchers = Watchers(gate.watch)
-        self._hot = (app, gate.admit, gate.scrubber, shapes, self._watchers.noticing(), self._watchers.send)
+        # By all the names; and the last one of each length, which is found without a hash of every name.
+        self._shapes: dict[tuple[bytes, ...], Shape] = {}
+        lately: dict[int, Shape] = {}
+        # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
+        self._hot = (app, gate.admit, lately, self._watchers.noticing())
         self._start = StartOnce(gate.start, SystemClock(), "asgi")
 
-    # In one piece: each coroutine more would cost every request a twentieth of what it may.
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912, PLR0915
-        app, admit, scrubber, shapes, notice, watched = self._hot
+    # The hot path, in one piece: each call more would cost every request a twentieth of what it may.
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912
+        app, admit, lately, notice = self._hot
+        headers: Headers | None = None
+        basis: Basis | None = None
+        inner, wants_events = scope, False
+        try:
+            # Other methods are first checked for cross-site forgery.
+            if scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS"):
+                headers = [*scope["headers"]]
+                # Clients send the same header names again and again: what follows from them is looked up.
+                names = [*map(_NAME_OF, headers)]
+                known, place, accept = lately.get(len(names), _UNKNOWN)
+                if known != names:
+                    _, place, accept = self._shape(names)
+                if place >= 0:
+                    root: str | None = scope.get("root_path")
+                    passed = admit(_below_mount(scope["path"], root) if root else scope["path"], headers[place][1])
+                    if passed is not None and passed.basis is not None:
+                        basis = passed.basis
+                        wants_events = accept >= 0 and headers[accept][1] == _EVENTS
+                        # A copy: outer layers and the server keep the scope they made (ASGI, "Middleware").
+                        inner = {**scope, **(passed.shown or _shown(passed))}
+                        inner["headers"] = headers
+                        if passed.kept is None:
+                            del headers[place]
+                        else:
+                            headers[place] = passed.kept
+                        headers += passed.added
+        except Exception as error:  # noqa: BLE001 - the edge is the last resort
+            await _Answer(failure(error, SystemTokens())).give(scope, receive, send)
+            return
+        if basis is None:
+            considered = await self._consider(scope, headers, receive, send)
+            if considered is None:
+                return
+            inner, basis, wants_events = considered
+        streams: list[Stream] = []
+        if wants_events:
+            receive, notice = self._watchers.hearing(streams, receive), self._watchers.send
+        try:
+            await app(inner, receive, MethodType(notice, (streams, basis, send)))
+        except BaseException as error:
+            if streams:
+                streams[0].close(error)
+            raise
+        if streams:
+            streams[0].close(None)
+
+    async def _consider(
+        self, scope: Scope, headers: Headers | None, receive: Receive, send: Send
+    ) -> tuple[Scope, Basis, bool] | None:
+        """Deal with every other request, whose ``headers`` may have been read already; only where the answer is to be
+        watched: how the app sees it, what it stands on, and whether it waits for events."""
         kind: str = scope["type"]
         if kind not in _REQUESTS:
             await self._pass_on(scope, receive, send)
-            return
+            return None
         inner, basis, wants_events = scope, None, False
+        answer: _Answer | None = None
         try:
-            received: Headers = list(scope["headers"])
-            # Clients send the same header names again and again: what follows from them is looked up.
-            names = tuple(map(_NAME_OF, received))
-            shape, accept = shapes.get(names) or self._shape(names)
-            raw = received[shape][1] if shape >= 0 else b"" if shape == _NO_COOKIE else _cookies(received)
-            cookie = raw.decode("latin-1")
-            decision: Decision | None = None
-            if kind == "http" and scope["method"] in _SAFE:
-                path: str = scope["path"]
-                root: str | None = scope.get("root_path")
-                decision = admit(_below_mount(path, root) if root else path, cookie)
-            if decision is None:
-                decision = await self._decide(scope, received, cookie, receive)
+            headers = list(scope["headers"]) if headers is None else headers
+            _, place, accept = self._shape([name for name, _ in headers])
+            wants_events = accept >= 0 and headers[accept][1] == _EVENTS
+            decision = await self._decide(scope, headers, place, receive)
             if isinstance(decision, Respond):
                 answer = _Answer(decision.response)
             else:
-                basis = decision.basis
-                wants_events = accept >= 0 and received[accept][1] == _EVENTS
-                if shape >= 0:
-                    del received[shape]
-                elif shape == _ODD:
-                    received = scrubber.clean_headers([pair for pair in received if pair[0] not in _COOKIE])
-                inner, answer = _seen_by_app(scope, received, decision), None
+                inner, basis = self._seen_by_app(scope, headers, place, decision), decision.basis
         except Exception as error:  # noqa: BLE001 - the edge is the last resort
             answer = _Answer(failure(error, SystemTokens()))
-        if answer is None:
-            if basis is None:
-                await app(inner, receive, send)
-            elif kind == "http":
-                streams: list[Stream] = []
-                if wants_events:
-                    receive, notice = hearing(streams, receive), watched
-                try:
-                    await app(inner, receive, partial(notice, streams, basis, send))
-                except BaseException as error:
-                    if streams:
-                        streams[0].close(error)
-                    raise
-                if streams:
-                    streams[0].close(None)
-            else:
-                await self._serve_websocket(inner, Socket(self._watchers.here(), basis, receive, send))
+        if answer is not None:
+            await answer.give(scope, receive, send)
+        elif basis is None:
+            await self.app(inner, receive, send)
         elif kind == "http":
-            await answer.send(scope["method"], send)
+            return inner, basis, wants_events
         else:
-            await answer.refuse(scope, receive, send)
+            await self._serve_websocket(inner, self._watchers.socket(basis, receive, send))
+        return None
 
     async def _serve_websocket(self, scope: Scope, socket: Socket) -> None:
         try:
@@ -155,21 +188,41 @@ class JITMiddleware:
         else:
             await socket.close(None)
 
-    def _shape(self, names: tuple[bytes, ...]) -> tuple[int, int]:
-        """Where the one Cookie header is among everyday names; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And
-        where the Accept header is, or -1."""
-        _, _, scrubber, shapes, _, _ = self._hot
-        count = names.count(b"cookie")
-        if count > 1 or not scrubber.are_ordinary(names):
-            shape = _ODD
-        else:
-            shape = names.index(b"cookie") if count else _NO_COOKIE
-        found = shape, names.index(b"accept") if b"accept" in names else -1
-        if sum(map(len, names)) <= _LONGEST_SHAPE:
-            if len(shapes) >= _SHAPES_KEPT:
-                shapes.clear()
-            shapes[names] = found
-        return found
+    def _shape(self, names: list[bytes]) -> Shape:
+        """Where the one Cookie header is; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And where Accept is."""
+        _, _, lately, _ = self._hot
+        key = tuple(names)
+        shape = self._shapes.get(key)
+        if shape is None:
+            count = names.count(b"cookie")
+            if count > 1 or not self.gate.scrubber.are_clean(names) or not _COOKIES_ELSEWHERE.isdisjoint(names):
+                place = _ODD
+            else:
+                place = names.index(b"cookie") if count else _NO_COOKIE
+            shape = names, place, names.index(b"accept") if b"accept" in names else -1
+            if sum(map(len, names)) > _LONGEST_SHAPE:
+                return shape
+            if len(self._shapes) >= _SHAPES_KEPT:
+                self._shapes.clear()
+                lately.clear()
+            self._shapes[key] = shape
+        lately[len(names)] = shape
+        return shape
+
+    def _seen_by_app(self, scope: Scope, headers: Headers, place: int, passed: PassThrough) -> Scope:
+        """A copy, without what is forged and with what the app is to see; ``headers`` are ours already."""
+        inner: Scope = {**scope, **(passed.shown or _shown(passed))}
+        if place >= 0:
+            del headers[place]
+        elif place == _ODD:
+            headers = self.gate.scrubber.clean_headers([pair for pair in headers if pair[0] not in _COOKIE])
+        if passed.kept is not None:
+            headers.append(passed.kept)
+        inner["headers"] = [*headers, *passed.added]
+        if passed.admission is None:
+            inner.pop("jit.user", None)
+            inner.pop("jit.session", None)
+        return inner
 
     def __getattr__(self, name: str) -> object:
         if name == "app" or (name.startswith("__") and name.endswith("__")):
@@ -183,14 +236,19 @@ class JITMiddleware:
             receive = self._starting_with(receive, send)
         await self.app(scope, receive, send)
 
-    async def _decide(self, scope: Scope, headers: Headers, cookie: str, receive: Receive) -> Decision:
+    async def _decide(self, scope: Scope, headers: Headers, place: int, receive: Receive) -> Decision:
+        raw = headers[place][1] if place >= 0 else b"" if place == _NO_COOKIE else _cookies(headers)
+        if place == _ODD and scope["type"] == "http" and scope["method"] in _SAFE:
+            passed = self.gate.admit(_below_mount(scope["path"], scope.get("root_path") or ""), raw)
+            if passed is not None:
+                return passed
         if not self._start.is_done():
             try:
                 await self._start()
             except AdapterError as error:
                 # The gate itself says what it can still serve (health) and refuses the rest.
                 LOGGER.warning("not started yet: %s", error)
-        return await self.gate.decide(_request(scope, headers, cookie, receive))
+        return await self.gate.decide(_request(scope, headers, raw.decode("latin-1"), receive))
 
     def _starting_with(self, receive: Receive, send: Send) -> Receive:
         """``receive`` for a lifespan: the gate is started before the app hears of the startup.
@@ -240,23 +298,11 @@ class JITMiddleware:
 # --- scope ⇄ messages ---------------------------------------------------------------------------------------------
 
 
-def _seen_by_app(scope: Scope, headers: Headers, passed: PassThrough) -> Scope:
-    """A copy: outer layers and the server keep the scope they made (ASGI specification, "Middleware")."""
-    shown = passed.shown or _shown(passed)
-    inner: Scope = {**scope, **shown}
-    headers.extend(passed.added)
-    inner["headers"] = headers
-    if passed.admission is None:
-        inner.pop("jit.user", None)
-        inner.pop("jit.session", None)
-    return inner
-
-
 def _shown(passed: PassThrough) -> dict[str, object]:
-    """What is put over the scope, and the headers to add: the app's own cookies, and who is there."""
+    """What is put over the scope; and which headers: the app's own cookies, and who is there."""
     admission = passed.admission
-    cookies = ((b"cookie", passed.cookie.encode("latin-1")),) if passed.cookie else ()
-    passed.added = cookies if admission is None else (*cookies, *admission.headers)
+    passed.kept = (b"cookie", passed.cookie.encode("latin-1")) if passed.cookie else None
+    passed.added = () if admission is None else admission.headers
     passed.shown = dict(ANONYMOUS_SCOPE if admission is None else admission.scope)
     return passed.shown
 
@@ -276,12 +322,12 @@ class _Answer:
         self._headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in framed(response)]
         self._body = response.body
 
-    async def send(self, method: str, send: Send) -> None:
-        """Answer an HTTP request; the body of an answer to HEAD stays here (RFC 9110 §9.3.2)."""
-        await self._say("http.response", b"" if method == "HEAD" else self._body, send)
-
-    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a websocket before it is accepted: with this answer where the server can send one, else with 403."""
+    async def give(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer an HTTP request; the body of an answer to HEAD stays here (RFC 9110 §9.3.2). Refuse a websocket before
+        it is accepted: with this answer where the server can send one, else with 403."""
+        if scope["type"] == "http":
+            await self._say("http.response", b"" if scope.get("method") == "HEAD" else self._body, send)
+            return
         if (await receive())["type"] != "websocket.connect":
             return
         if "websocket.http.response" in (scope.get("extensions") or {}):

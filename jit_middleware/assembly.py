@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TypedDict, Unpack
 
 from jit_middleware.audit import AuditTrail
-from jit_middleware.bridge import TaskLocks, ThreadLocks, ledger_face, users_face
+from jit_middleware.bridge import STORE_THREADS, TaskLocks, ThreadLocks, ledger_face, users_face
 from jit_middleware.connected import connect
 from jit_middleware.endpoints import House
 from jit_middleware.endpoints.hops import Hops
@@ -16,8 +16,9 @@ from jit_middleware.http.cookies import CookieSpec
 from jit_middleware.http.headers import DEFAULT_IDENTITY_HEADERS, Scrubber
 from jit_middleware.injection import headers_of, injector
 from jit_middleware.keyring import Keyring
-from jit_middleware.offload import InBackground
+from jit_middleware.offload import InBackground, Pauses, ToTheEnd
 from jit_middleware.outside import World, named_user_store, open_ledger, open_neighbours, open_transport
+from jit_middleware.own_threads import OwnThreads
 from jit_middleware.pages import Pages
 from jit_middleware.ports import (
     AsyncUserStore,
@@ -33,6 +34,7 @@ from jit_middleware.provisioning.invitations import PURPOSE as INVITATION
 from jit_middleware.provisioning.invitations import Invitations
 from jit_middleware.sessions import (
     Housekeeping,
+    Overtaken,
     RefreshProbes,
     RevocationFeed,
     SessionCache,
@@ -73,7 +75,8 @@ def assemble(
         log.warning("%s", sentence)
 
     store = users if users is not None else named_user_store(settings)
-    outside: Users | None = None if store is None else users_face(store, world)
+    store_threads = OwnThreads("jit-middleware-users", most=STORE_THREADS)
+    outside: Users | None = None if store is None else users_face(store, world, store_threads)
     neighbours = None if ports.get("ledger") else open_neighbours(settings, clock)
     own_ledger = ports.get("ledger") or open_ledger(
         settings, clock=clock, tokens=tokens, keep_users=outside is None, neighbours=neighbours
@@ -118,8 +121,15 @@ def assemble(
         tokens=tokens,
         step_up=StepUpRules(settings.step_up, skews) if settings.step_up else None,
         probes=RefreshProbes(
-            connected.probes, ledger=ledger, envelope=keyring.envelope("refresh-token"), audit=audit, clock=clock
+            connected.probes,
+            ledger=ledger,
+            envelope=keyring.envelope("refresh-token"),
+            audit=audit,
+            clock=clock,
+            background=ToTheEnd(world),
+            pause=Pauses(world),
         ),
+        overtaken=Overtaken(ledger, audit=audit, clock=clock),
     )
     provisioner = _provisioner(settings, ledger=ledger, users=outside, audit=audit, clock=clock)
     mount = settings.public_url.mount
@@ -152,7 +162,12 @@ def assemble(
         tokens=tokens,
     )
     injected = [name for name, _ in headers_of(settings.inject)]
-    return Gate(house, scrubber=Scrubber([*DEFAULT_IDENTITY_HEADERS, *injected]), transport=transport)
+    return Gate(
+        house,
+        scrubber=Scrubber([*DEFAULT_IDENTITY_HEADERS, *injected]),
+        transport=transport,
+        let_go=store_threads.close,
+    )
 
 
 def open_provisioner(settings: Settings, ledger: Ledger) -> Provisioner:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import os
 import threading
+import traceback
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, Type
 from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, Fault, JITError, StoreUnavailable
 from jit_middleware.faces import VERBS, StoreUsers, offered_verbs
 from jit_middleware.model import Account, AuditEvent, FeedPage, SessionView, Status
+from jit_middleware.own_threads import NoThread, OwnThreads
 from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Transaction, Users, UserStore
 
 if TYPE_CHECKING:
     import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 World: TypeAlias = Literal["wsgi", "asgi"]
@@ -35,6 +38,30 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _START_PAUSE: Final = 1.0
+
+#: As many as the default ledger opens connections: more would wait for one.
+STORE_THREADS: Final = 10
+
+
+# --- what others make ---------------------------------------------------------------------------------------------
+
+
+def made_elsewhere(setting: str, name: str, make: Callable[[], T]) -> T:
+    """What ``make`` answers, which runs code of the application named ``name`` in ``setting``.
+
+    Whatever that code raises becomes one fault with the kind of the error and its place, and without its text, which
+    may hold a password. Errors of ours pass as they are.
+    """
+    try:
+        return make()
+    except JITError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{os.path.basename(last.filename)}, line {last.lineno}"
+        problem = f"{name!r} raised {type(error).__name__} ({place})."
+        fix = "mend the cause at that place; what is named here is imported, and called without arguments."
+        raise ConfigurationError([Fault(setting, problem, fix)]) from error
 
 
 # --- stepping -----------------------------------------------------------------------------------------------------
@@ -81,17 +108,17 @@ class ThreadLocks:
 
 class _ThreadLock(AbstractAsyncContextManager[None]):
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
+        # By process, since a lock that some thread held during a fork stays locked for ever in the child.
+        self._locks: dict[int, threading.Lock] = {}
+        self._taken: dict[int, threading.Lock] = {}  # by thread: what is taken is what is given back
 
     async def __aenter__(self) -> None:
-        if self._pid != os.getpid():
-            # A lock that some thread held during a fork stays locked for ever in the child.
-            self._lock, self._pid = threading.Lock(), os.getpid()
-        self._lock.acquire()
+        lock = self._locks.setdefault(os.getpid(), threading.Lock())
+        lock.acquire()
+        self._taken[threading.get_ident()] = lock
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._lock.release()
+        self._taken.pop(threading.get_ident()).release()
 
 
 class TaskLocks:
@@ -125,6 +152,8 @@ class _TaskLock(AbstractAsyncContextManager[None]):
         with self._guard:
             lock = self._by_loop.get(loop)
             if lock is None:
+                for old in [old for old in self._by_loop if old.is_closed()]:
+                    del self._by_loop[old]  # a lock that was waited for keeps its loop
                 lock = self._by_loop[loop] = asyncio.Lock()
             return lock
 
@@ -136,7 +165,7 @@ class StartOnce:
     """Starts the gate once in each process, however many requests arrive first; fork-safe.
 
     A start that fails is tried again by a later request, at most once a second, so that a database that is down is
-    not asked by every request in a queue; the requests in between see the same failure.
+    not asked by every request in a queue; the others see the same failure and do not wait for the one that tries.
     """
 
     def __init__(self, start: Callable[[], Awaitable[None]], clock: Clock, world: World) -> None:
@@ -145,6 +174,7 @@ class StartOnce:
         self._world = world
         self._started_in: int | None = None
         self._failure: tuple[float, JITError] | None = None
+        self._trying_in: int | None = None
         # By process, since a lock that some thread held during a fork stays locked for ever in the child.
         self._locks: dict[int, AbstractAsyncContextManager[None]] = {}
 
@@ -156,16 +186,21 @@ class StartOnce:
         """Return when the gate is started. Raises what the start raised."""
         if self.is_done():
             return
+        if (known := self._failure) is not None and self._trying_in == os.getpid():
+            raise known[1].afresh()
         async with self._locks.setdefault(os.getpid(), _ThreadLock() if self._world == "wsgi" else _TaskLock()):
             if self.is_done():
                 return
             if self._failure is not None and self._clock.monotonic() - self._failure[0] < _START_PAUSE:
-                raise self._failure[1].with_traceback(None)
+                raise self._failure[1].afresh()
+            self._trying_in = os.getpid()
             try:
                 await self._start()
             except JITError as error:
-                self._failure = (self._clock.monotonic(), error)
+                self._failure = (self._clock.monotonic(), error.afresh())
                 raise
+            finally:
+                self._trying_in = None
             self._failure = None
             self._started_in = os.getpid()
 
@@ -177,8 +212,8 @@ class StartOnce:
 # --- faces --------------------------------------------------------------------------------------------------------
 
 
-def users_face(store: UserStore | AsyncUserStore, world: World) -> Users:
-    """A user store, sync or async, as the core awaits it in this world.
+def users_face(store: UserStore | AsyncUserStore, world: World, threads: OwnThreads | None = None) -> Users:
+    """A user store, sync or async, as the core awaits it in this world: a sync one under ASGI in ``threads``.
 
     Raises ``ConfigurationError`` for an async store under WSGI, and for one with missing or mixed verbs.
     """
@@ -192,8 +227,10 @@ def users_face(store: UserStore | AsyncUserStore, world: World) -> Users:
         )
     later = [verb for verb in offered if inspect.iscoroutinefunction(getattr(store, verb))]
     if not later:
-        run = _in_a_thread if world == "asgi" else _directly
-        return StoreUsers(store, lambda call: run(lambda: _ours_only(call)))
+        if world == "wsgi":
+            return StoreUsers(store, lambda call: _directly(lambda: _ours_only(call)))
+        crew = threads or OwnThreads("jit-middleware-users", most=STORE_THREADS)
+        return StoreUsers(store, lambda call: _in_a_thread(lambda: _ours_only(call), crew))
     if len(later) < len(offered):
         _refuse_store(
             f"{type(store).__name__} mixes async verbs ({', '.join(later)}) with sync ones.",
@@ -234,10 +271,11 @@ async def _directly(call: Callable[[], T]) -> T:
     return call()
 
 
-async def _in_a_thread(call: Callable[[], T]) -> T:
+async def _in_a_thread(call: Callable[[], T], threads: OwnThreads) -> T:
     """One thread hop with the context variables kept; none for a caller that is in a thread of its own already.
 
-    The latter is work inside a ledger transaction that has hopped as a whole.
+    The latter is work inside a ledger transaction that has hopped as a whole. Raises ``StoreUnavailable`` when there
+    is no thread to be had.
     """
     import asyncio
 
@@ -247,7 +285,11 @@ async def _in_a_thread(call: Callable[[], T]) -> T:
         return call()
     from asgiref.sync import sync_to_async
 
-    return await sync_to_async(call, thread_sensitive=False)()
+    executor = cast("ThreadPoolExecutor", threads)  # of which the loop asks no more than to submit
+    try:
+        return await sync_to_async(call, thread_sensitive=False, executor=executor)()
+    except NoThread as none:
+        raise StoreUnavailable("no_thread", str(none)) from None
 
 
 def _translated(error: Exception) -> AdapterError:
@@ -287,6 +329,7 @@ class _HoppingLedger:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
+        self._threads = OwnThreads("jit-middleware-ledger", most=STORE_THREADS)
 
     @property
     def answers(self) -> Literal["at once", "later"]:
@@ -297,37 +340,34 @@ class _HoppingLedger:
         return self._ledger.keeps_users
 
     async def prepare(self) -> None:
-        await _in_a_thread(lambda: step(self._ledger.prepare()))
+        await self._hop(self._ledger.prepare)
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await _in_a_thread(lambda: step(self._ledger.transaction(work)))
+        return await self._hop(lambda: self._ledger.transaction(work))
 
     async def find_session(self, session_id: str) -> SessionView | None:
-        return await _in_a_thread(lambda: step(self._ledger.find_session(session_id)))
+        return await self._hop(lambda: self._ledger.find_session(session_id))
+
+    async def has_provider_session(self, connection: str, idp_session: str) -> bool:
+        return await self._hop(lambda: self._ledger.has_provider_session(connection, idp_session))
 
     async def touch_session(self, session_id: str, at: int) -> None:
-        await _in_a_thread(lambda: step(self._ledger.touch_session(session_id, at)))
+        await self._hop(lambda: self._ledger.touch_session(session_id, at))
 
     async def claim_probe(self, session_id: str, *, due: int, lease: int) -> bool:
-        return await _in_a_thread(lambda: step(self._ledger.claim_probe(session_id, due=due, lease=lease)))
+        return await self._hop(lambda: self._ledger.claim_probe(session_id, due=due, lease=lease))
 
     async def settle_probe(
         self, session_id: str, *, lease: int, probe_at: int, failing_since: int | None, refresh_token: str
     ) -> bool:
-        return await _in_a_thread(
-            lambda: step(
-                self._ledger.settle_probe(
-                    session_id,
-                    lease=lease,
-                    probe_at=probe_at,
-                    failing_since=failing_since,
-                    refresh_token=refresh_token,
-                )
+        return await self._hop(
+            lambda: self._ledger.settle_probe(
+                session_id, lease=lease, probe_at=probe_at, failing_since=failing_since, refresh_token=refresh_token
             )
         )
 
     async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
-        return await _in_a_thread(lambda: step(self._ledger.read_feed(after, limit)))
+        return await self._hop(lambda: self._ledger.read_feed(after, limit))
 
     async def list_audit(
         self,
@@ -338,19 +378,23 @@ class _HoppingLedger:
         reference: str | None = None,
         limit: int = 1000,
     ) -> Sequence[AuditEvent]:
-        return await _in_a_thread(
-            lambda: step(
-                self._ledger.list_audit(after=after, type=type, user_id=user_id, reference=reference, limit=limit)
-            )
+        return await self._hop(
+            lambda: self._ledger.list_audit(after=after, type=type, user_id=user_id, reference=reference, limit=limit)
         )
 
     async def list_users(
         self, *, limit: int = 1000, after: str | None = None, status: Status | None = None
     ) -> Sequence[Account]:
-        return await _in_a_thread(lambda: step(self._ledger.list_users(limit=limit, after=after, status=status)))
+        return await self._hop(lambda: self._ledger.list_users(limit=limit, after=after, status=status))
 
     async def prune(self, before: int) -> int:
-        return await _in_a_thread(lambda: step(self._ledger.prune(before)))
+        return await self._hop(lambda: self._ledger.prune(before))
 
     async def close(self) -> None:
-        await _in_a_thread(lambda: step(self._ledger.close()))
+        try:
+            await self._hop(self._ledger.close)
+        finally:
+            self._threads.close()
+
+    def _hop(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> Awaitable[T]:
+        return _in_a_thread(lambda: step(ask()), self._threads)

@@ -12,6 +12,7 @@
      │   ├─ VerificationError   what the identity provider said does not verify
      │   ├─ ProviderRefused     the identity provider itself answered with an error
      │   ├─ StepUpRefused       the login is not what the page asks for
+     │   ├─ LoginOvertaken      the person was signed out while they were signing in
      │   ├─ InvitationUnusable  the invitation is not valid (any more)
      │   ├─ LinkRefused         a wrong password for an account to be linked
      │   ├─ LinkLimited         too many of them
@@ -39,7 +40,7 @@ import errno
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class JITError(Exception):
@@ -53,6 +54,12 @@ class JITError(Exception):
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail
+
+    def afresh(self) -> Self:
+        """The same error as new, for whoever keeps one: without the places it passed, and the request they hold."""
+        again = type(self).__new__(type(self), *self.args)
+        again.__dict__.update(self.__dict__)
+        return again
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +131,13 @@ class LoginError(JITError):
     public = "You could not be signed in."
 
 
+class LoginOvertaken(LoginError):
+    """The person was signed out while this login was on its way: what the provider had said is not true any more."""
+
+    code = "login_overtaken"
+    public = "You were signed out while you were signing in. Please sign in again."
+
+
 class VerificationError(LoginError):
     """The identity provider's message does not verify. One sentence for all of them: the reason is nobody's
     business."""
@@ -180,7 +194,7 @@ class LinkLimited(LoginError):
 
     code = "link_limited"
     status = 429
-    public = "That was tried too often. Please wait a quarter of an hour and sign in again."
+    public = "That was tried too often. Please wait twenty minutes and sign in again."
 
 
 class NotProvisioned(LoginError):

@@ -12,6 +12,7 @@ The edges scrub forged identity headers and hide our cookies on every path, what
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from urllib.parse import quote
 
 from jit_middleware.endpoints import House, answer
@@ -39,10 +40,13 @@ class ForgedWrite(RequestError):
 class Gate:
     """Decides what happens to a request. One for each wrapped app and process."""
 
-    def __init__(self, house: House, *, scrubber: Scrubber, transport: Transport) -> None:
+    def __init__(
+        self, house: House, *, scrubber: Scrubber, transport: Transport, let_go: Callable[[], None] = lambda: None
+    ) -> None:
         self.scrubber = scrubber
         self.house = house
         self._transport = transport
+        self._let_go = let_go
         self._prefix = house.settings.endpoint_prefix
         self._policy = house.settings.paths
         self._origin = house.settings.public_url.origin
@@ -68,12 +72,11 @@ class Gate:
             return Respond(refuse(house, request, error, reference=house.reference(), retry=retry))
 
     async def _judge(self, request: Request) -> Decision:
-        house = self.house
-        access = self._policy.classify(request.path)
+        house, classify = self.house, self._policy.classify
         try:
             live = await self._sessions.find(request.cookie) if request.cookie else None
         except StoreUnavailable:
-            if access is not Access.PUBLIC:
+            if classify(request.path) is not Access.PUBLIC:
                 raise
             live = None  # a public page stays up without the database
         if live is not None:
@@ -81,8 +84,9 @@ class Gate:
                 raise ForgedWrite("cross_site_write", status=403)
             demand = lacking(house, live, request.path)
             if demand is not None:
-                return Respond(await self._ask_for_more(request, live, demand, access))
+                return Respond(await self._ask_for_more(request, live, demand, classify(request.path)))
             return live.pass_with(self._sessions.rest_of(request.cookie))
+        access = classify(request.path)
         if access in (Access.PUBLIC, Access.OPTIONAL):
             return PassThrough(None, self._sessions.rest_of(request.cookie))
         if _cannot_go(request, access):
@@ -101,9 +105,11 @@ class Gate:
         await self.house.ledger.prepare()
 
     async def close(self) -> None:
-        """Let go of connections to the database and the providers; the next request takes new ones."""
+        """Let go of connections to the database and the providers, and of threads; the next request takes new ones."""
+        await self._sessions.finish()
         await self.house.ledger.close()
         await self._transport.close()
+        self._let_go()
 
 
 def _cannot_go(request: Request, access: Access) -> bool:

@@ -171,8 +171,8 @@ def _shower(source: str, joined: Callable[[tuple[str, ...]], str]) -> Callable[[
 def _shown(value: object) -> str | None:
     if value is None:
         return None
-    text = str(value)
-    if text.isascii() and _PLAIN.fullmatch(text):
+    text = value if isinstance(value, str) else str(value)
+    if text.isascii() and text.isprintable() and "%" not in text:
         return text
     return "".join([_SHOWN[byte] for byte in text.encode()])
 

@@ -7,16 +7,18 @@ newest secret signs and seals; the older ones still verify and open, so a secret
 from __future__ import annotations
 
 from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Sequence
 from functools import cached_property
 from hmac import compare_digest, digest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from itsdangerous import Signer
-from itsdangerous.signer import SigningAlgorithm
 
 if TYPE_CHECKING:
     from cryptography.fernet import MultiFernet
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648 §5
 
 
 class Keyring:
@@ -48,7 +50,7 @@ class Signature:
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         # One signer for each key, newest first; the keys are derived already.
-        self._signers = [Signer(key, key_derivation="none", algorithm=_HMACSHA256()) for key in keys]
+        self._signers = [_HMACSHA256(key) for key in keys]
 
     def sign(self, text: str) -> str:
         """``text`` and its signature, cookie-safe when ``text`` is."""
@@ -73,11 +75,17 @@ class Signature:
         return tag.isascii() and compare_digest(self.tag(text), tag)
 
 
-class _HMACSHA256(SigningAlgorithm):
-    """HMAC-SHA-256 (RFC 2104) in one call: half of what itsdangerous' own costs, which every new cookie pays."""
+class _HMACSHA256(Signer):
+    """HMAC-SHA-256 (RFC 2104) in one call, with a key that is derived already: a third of what itsdangerous' own steps
+    cost, which every new cookie pays."""
 
-    def get_signature(self, key: bytes, value: bytes) -> bytes:
-        return digest(key, value, "sha256")
+    def __init__(self, key: bytes) -> None:
+        super().__init__(key, key_derivation="none")
+        self._key = key
+
+    def get_signature(self, value: str | bytes) -> bytes:
+        text = value.encode() if isinstance(value, str) else value
+        return b2a_base64(digest(self._key, text, "sha256"), newline=False).rstrip(b"=").translate(_URL_SAFE)
 
 
 class Envelope:

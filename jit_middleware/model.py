@@ -87,6 +87,8 @@ class VerifiedIdentity:
     ``logout_hint`` is what the provider wants to see again at logout (OIDC: the ID token), never logged.
     ``refresh_token`` is there where the connection is to ask with it whether the person is still welcome; never logged.
     ``once`` is taken in the transaction that starts the session, so that no message starts a second one.
+    ``begun_at`` is when the provider can have vouched for this at the earliest: a revocation that came later overtakes
+    the login, and so does any where this is not known (0).
     """
 
     connection: str
@@ -104,6 +106,20 @@ class VerifiedIdentity:
     logout_hint: str | None = field(default=None, repr=False)
     once: tuple[OnceKey, ...] = ()
     refresh_token: str | None = field(default=None, repr=False)
+    begun_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a login answers to when somebody is revoked, made by :mod:`jit_middleware.overtaking`; ``None`` where it has
+    no such name."""
+
+    connection: str
+    identity: str
+    session: str | None = None
+    own_session: str | None = None
+    person: str | None = None
+    email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +273,8 @@ class SessionRecord:
 
     ``auth_time`` is when the person authenticated, as far as the provider said so. ``refresh_token`` is sealed; the
     provider is asked with it from ``probe_at`` on, and has not answered usefully since ``probe_failing_since``.
+    ``begun_at`` is when the login was begun, and ``marks`` is what it answers to when somebody is revoked, which is
+    written and not read back.
     """
 
     id: str
@@ -278,15 +296,18 @@ class SessionRecord:
     refresh_token: str | None = field(default=None, repr=False)
     probe_at: int | None = None
     probe_failing_since: int | None = None
+    begun_at: int | None = None
+    marks: Marks | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionView:
     """What one read answers about a session: the record, the account, and the user when the ledger keeps the
-    profile."""
+    profile; and when a revocation last left a mark that it answers to."""
 
     session: SessionRecord
     account: Account
+    marked_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

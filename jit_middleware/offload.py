@@ -6,8 +6,10 @@ goes on at once is bounded here, so that a flood of messages ends in refusals an
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Literal, TypeVar
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
+
+log = logging.getLogger("jit_middleware")
 
 
 class InThisThread:
@@ -70,8 +74,14 @@ class InThreads:
                 self._under_way = 0
             if self._under_way >= self._limit:
                 raise Busy("busy", f"{self._under_way} under way or waiting")
+            try:
+                future = self._pool[1].submit(copy_context().run, work)
+            except RuntimeError as refused:
+                # No thread can be started. The pool has queued the work all the same: it goes with the pool.
+                self._pool[1].shutdown(wait=False)
+                self._pool = None
+                raise Busy("busy", str(refused)) from None
             self._under_way += 1
-            future = self._pool[1].submit(copy_context().run, work)
         future.add_done_callback(lambda _: self._done())
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._deadline)
@@ -87,16 +97,43 @@ class InBackground:
     """Work that nobody waits for, as a :class:`~jit_middleware.ports.Background`: a task under ASGI, a thread under
     WSGI."""
 
+    _daemon = True
+
     def __init__(self, world: Literal["wsgi", "asgi"]) -> None:
         self._world = world
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> None:
         if self._world == "wsgi":
-            threading.Thread(target=lambda: step(work()), name="jit-middleware", daemon=True).start()
+            try:
+                threading.Thread(target=lambda: step(work()), name="jit-middleware", daemon=self._daemon).start()
+            except RuntimeError as refused:  # the request that wanted it goes on, and a later one will want it again
+                log.warning("work in the background is left for later: %s", refused)
             return
         import asyncio
 
         task = asyncio.get_running_loop().create_task(work())
         self._tasks.add(task)  # the loop itself holds its tasks weakly
         task.add_done_callback(self._tasks.discard)
+
+
+class ToTheEnd(InBackground):
+    """The same for work that is short and whose result must not be lost: under WSGI a process that ends waits for it.
+    Under ASGI whoever began it has to wait, since the loop ends."""
+
+    _daemon = False
+
+
+class Pauses:
+    """How such work lets time pass: its thread sleeps under WSGI, its task under ASGI."""
+
+    def __init__(self, world: Literal["wsgi", "asgi"]) -> None:
+        self._world = world
+
+    async def __call__(self, seconds: float, /) -> None:
+        if self._world == "wsgi":
+            time.sleep(seconds)  # noqa: ASYNC251 - a thread of its own, and no event loop
+            return
+        import asyncio
+
+        await asyncio.sleep(seconds)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from jit_middleware.bridge import made_elsewhere
 from jit_middleware.errors import ConfigurationError, Fault
 from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Neighbours, TokenSource, Transport, UserStore
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
@@ -23,12 +24,14 @@ def open_ledger(
     tokens: TokenSource | None = None,
     keep_users: bool | None = None,
     neighbours: Neighbours | None = None,
+    patient: bool = False,
 ) -> Ledger:
     """The ledger in ``JIT_DATABASE_URL``; not yet prepared. Raises ``ConfigurationError`` for a URL it cannot open.
 
-    It tells ``neighbours`` what it commits, and closes them; without, those of ``JIT_REDIS_URL``.
+    It tells ``neighbours`` what it commits, and closes them; without, those of ``JIT_REDIS_URL``. A ``patient`` one
+    lets the database take its time, which commands can and requests cannot.
     """
-    from jit_middleware_sqlalchemy import SQLAlchemyLedger
+    from jit_middleware_sqlalchemy import PATIENT, PROMPT, SQLAlchemyLedger
 
     clock = clock or SystemClock()
     return SQLAlchemyLedger(
@@ -37,6 +40,7 @@ def open_ledger(
         tokens=tokens or SystemTokens(),
         keep_users=settings.user_store == "default" if keep_users is None else keep_users,
         neighbours=neighbours or open_neighbours(settings, clock),
+        waits=PATIENT if patient else PROMPT,
     )
 
 
@@ -58,27 +62,31 @@ def named_user_store(settings: Settings) -> UserStore | AsyncUserStore | None:
     """The store that ``JIT_USER_STORE`` names, made by its factory; ``None`` for the default one.
 
     ``module:factory`` is imported; any other name is looked up among the entry points ``jit_middleware.user_stores``.
+    Raises ``ConfigurationError``, whatever the application's code raises.
     """
     name = settings.user_store
     if name == "default":
         return None
-    try:
-        if ":" in name:
-            module, _, attribute = name.partition(":")
-            factory: object = getattr(importlib.import_module(module), attribute)
-        else:
-            # Here, not above: it brings an e-mail parser and an unpacker, for this one case.
-            from importlib.metadata import entry_points
-
-            factory = entry_points(group="jit_middleware.user_stores")[name].load()
-    except (ImportError, AttributeError, KeyError, ValueError) as error:
-        problem = f"{name!r} cannot be loaded ({type(error).__name__}: {error})."
-        fix = "name an importable module:factory, or an installed store."
-        raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)]) from error
+    factory = made_elsewhere("JIT_USER_STORE", name, lambda: _loaded(name))
     if not callable(factory):
         problem = f"{name!r} is not callable."
         raise ConfigurationError([Fault("JIT_USER_STORE", problem, "name a class or function that makes the store.")])
-    return cast("Callable[[], UserStore | AsyncUserStore]", factory)()
+    return made_elsewhere("JIT_USER_STORE", name, cast("Callable[[], UserStore | AsyncUserStore]", factory))
+
+
+def _loaded(name: str) -> object:
+    try:
+        if ":" in name:
+            module, _, attribute = name.partition(":")
+            return getattr(importlib.import_module(module), attribute)
+        # Here, not above: it brings an e-mail parser and an unpacker, for this one case.
+        from importlib.metadata import entry_points
+
+        return entry_points(group="jit_middleware.user_stores")[name].load()
+    except (ImportError, AttributeError, KeyError) as error:
+        problem = f"{name!r} cannot be loaded ({type(error).__name__}: {error})."
+        fix = "name an importable module:factory, or an installed store."
+        raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)]) from error
 
 
 def open_transport(settings: Settings, world: World, clock: Clock) -> Transport:

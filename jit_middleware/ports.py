@@ -24,6 +24,7 @@ from jit_middleware.model import (
     Status,
     User,
 )
+from jit_middleware.overtaking import OvertakingVerbs
 from jit_middleware.prelinking import PrelinkVerbs
 from jit_middleware.seating import SeatingVerbs
 
@@ -71,7 +72,8 @@ class Background(Protocol):
     """Work that nobody waits for."""
 
     def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> None:
-        """Begin ``work`` and return. It deals with its own failures."""
+        """Begin ``work`` and return. It deals with its own failures; what cannot be begun is left, to be asked for
+        again."""
         ...
 
 
@@ -173,7 +175,7 @@ class Users(AsyncUserStore, Protocol):
 # --- the middleware's own records ---------------------------------------------------------------------------------
 
 
-class Transaction(PrelinkVerbs, SeatingVerbs, Protocol):
+class Transaction(OvertakingVerbs, PrelinkVerbs, SeatingVerbs, Protocol):
     """One unit of work on the ledger: all of it becomes visible at once, or nothing does.
 
     Writes may be held back and sent together when the work ends, so a ``Conflict`` may come from the commit.
@@ -280,8 +282,12 @@ class Ledger(Protocol):
         """The session with this id, byte for byte, ended or not, with account and profile, in one read."""
         ...
 
+    async def has_provider_session(self, connection: str, idp_session: str) -> bool:
+        """Whether a session of this connection that has not ended goes by this name at the provider; only reads."""
+        ...
+
     async def touch_session(self, session_id: str, at: int) -> None:
-        """Record coarse activity."""
+        """Record coarse activity: forward only, save from an hour ahead, where no clock was right."""
         ...
 
     async def claim_probe(self, session_id: str, *, due: int, lease: int) -> bool:
@@ -310,7 +316,8 @@ class Ledger(Protocol):
         limit: int = 1000,
     ) -> Sequence[AuditEvent]:
         """Events in the order they were recorded, from the one after ``after`` (an event id); ``reference`` picks those
-        of one request."""
+        of one request. No event appears later before one that was listed. Raises ``LookupError`` when there is no event
+        ``after``."""
         ...
 
     async def list_users(

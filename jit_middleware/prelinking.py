@@ -37,6 +37,10 @@ class PrelinkVerbs(Protocol):
         """Whether an event with this ``once`` key is in the trail."""
         ...
 
+    async def is_taken(self, purpose: str, key: str) -> bool:
+        """Whether this one-use key was taken; only reads."""
+        ...
+
     async def drop_link(self, link: IdentityLink) -> bool:
         """Untie this identity from its user; false when it was not tied."""
         ...

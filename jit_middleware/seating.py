@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from jit_middleware.model import IdentityLink, Status
+from jit_middleware.model import Account, IdentityLink, Status
 
 
 class SeatingVerbs(Protocol):
     """A part of :class:`~jit_middleware.ports.Transaction`."""
 
     async def set_lifecycle(self, user_id: str, status: Status, *, seat: bool, held_from: Status | None) -> None:
-        """Move the account: its status, whether it holds a seat, and what it goes back to."""
+        """Move the account: its status, whether it holds a seat, and what it goes back to.
+
+        Raises ``Conflict``, also from the commit, when its status or what it goes back to is not what was read.
+        """
+        ...
+
+    async def has_moved(self, account: Account) -> bool:
+        """Whether somebody else has moved this account since it was read here. What this unit has read or written of it
+        stays as it is."""
         ...
 
     async def set_seat(self, user_id: str, seat: bool) -> None:

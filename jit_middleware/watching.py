@@ -31,7 +31,9 @@ _COURTESY: Final = 0.05
 _CODES: Final[dict[Ending, int]] = {"session_ended": 1008, "unavailable": 1011}
 
 
-Notice: TypeAlias = "Callable[[list[Stream], Basis, Send, Message], Awaitable[None]]"
+#: A response on its way: the stream it has become, if it has; the session it stands on; and how the server sends.
+OnItsWay: TypeAlias = "tuple[list[Stream], Basis, Send]"
+Notice: TypeAlias = "Callable[[OnItsWay, Message], Awaitable[None]]"
 
 
 class Watchers:
@@ -52,27 +54,40 @@ class Watchers:
         return watcher
 
     def noticing(self) -> Notice:
-        """Passes a message of a response on, and sees whether it is a stream. ``streams`` is empty, or holds it.
+        """Passes a message of a response on, and sees whether it is a stream.
 
         A function and no coroutine: an ordinary answer costs one more call for each of its two messages.
         """
         send_watched = self.send
 
-        def notice(streams: list[Stream], basis: Basis, send: Send, message: Message) -> Awaitable[None]:
-            if streams or "more_body" in message:
-                return send_watched(streams, basis, send, message)
-            return send(message)
+        def notice(response: OnItsWay, message: Message) -> Awaitable[None]:
+            if response[0] or "more_body" in message:
+                return send_watched(response, message)
+            return response[2](message)
 
         return notice
 
-    async def send(self, streams: list[Stream], basis: Basis, send: Send, message: Message) -> None:
-        """Pass a message of a stream on; the first one makes it one, and puts it into ``streams``."""
+    async def send(self, response: OnItsWay, message: Message) -> None:
+        """Pass a message of a stream on; the first one makes it one."""
+        streams, basis, send = response
         if not streams:
             if message.get("type") == "http.response.body" and not message.get("more_body", False):
                 await send(message)
                 return
             streams.append(Stream(self.here(), basis))
         await streams[0].send(message, send)
+
+    def hearing(self, streams: Sequence[Stream], receive: Receive) -> Receive:
+        """``receive`` for a response that may be a stream: gives a disconnect when that has ended."""
+
+        def hear() -> Awaitable[Message]:
+            return streams[0].receive(receive) if streams else receive()
+
+        return hear
+
+    def socket(self, basis: Basis, receive: Receive, send: Send) -> Socket:
+        """A websocket on this loop, watched from now on."""
+        return Socket(self.here(), basis, receive, send)
 
     def close(self) -> None:
         """The server ends: watch no more on this loop."""
@@ -151,13 +166,12 @@ class Watcher:
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._asking = None
-        if task.cancelled():
-            return
-        if self._again:
+        if self._again and not task.cancelled():
             self._begin()
         else:
             self._rest()
-        task.result()  # a fault of ours is the loop's to report, and the next turn comes all the same
+        if not task.cancelled():  # which is somebody else's doing, or that of `close`, after which nothing is open
+            task.result()  # a fault of ours is the loop's to report, and the next turn comes all the same
 
     def _hear(self) -> None:
         """Somebody wants haste; on any thread."""
@@ -275,15 +289,6 @@ class Stream:
         """The application is done. Raises ``SessionEnded`` when we have ended the response before its own end."""
         if self._interruption.settle(error) and not self._is_over:
             raise SessionEnded from None
-
-
-def hearing(streams: Sequence[Stream], receive: Receive) -> Receive:
-    """``receive`` for a response that may be a stream: gives a disconnect when that has ended."""
-
-    def hear() -> Awaitable[Message]:
-        return streams[0].receive(receive) if streams else receive()
-
-    return hear
 
 
 class Socket:

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from jit_middleware.ports import AsyncUserStore, UserStore
     from jit_middleware.sessions import LiveConnection, Watch
 
-#: Methods the gate may admit from its cache; all others are first checked for cross-site forgery.
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CHUNK: Final = 65536
 #: Bodies that are all there when the app returns.
 _WHOLE: Final = frozenset({list, tuple, bytes})
@@ -77,35 +75,37 @@ class JITMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         app, admit, is_clean, clean_environ = self._hot
-        decision: Decision | None = None
+        inner, passed, answer = environ, None, None
         try:
-            method: str = environ["REQUEST_METHOD"]
-            if method in _SAFE:
+            # Other methods are first checked for cross-site forgery.
+            if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
                 path: str = environ.get("PATH_INFO", "")
-                decision = admit(path if path.isascii() else _decoded(path), environ.get("HTTP_COOKIE", ""))
-            if decision is None:
-                decision = step(self._decide(environ))
-            if isinstance(decision, Respond):
-                inner, answer = environ, _Answer(decision.response, method)
-            else:
-                # A copy, since apps change their environ and servers read theirs again afterwards.
-                shown = decision.shown or _shown(decision)
-                if is_clean(environ):
-                    inner, answer = environ | shown, None
+                passed = admit(path if path.isascii() else _decoded(path), environ.get("HTTP_COOKIE", ""))
+            if passed is None:
+                decision = self._decide(environ)
+                if isinstance(decision, Respond):
+                    answer = _Answer(decision.response, environ["REQUEST_METHOD"])
                 else:
-                    inner, answer = dict(environ), None
+                    passed = decision
+            if passed is not None:
+                # A copy, since apps change their environ and servers read theirs again afterwards.
+                shown = passed.shown or _shown(passed)
+                if is_clean(environ):
+                    inner = environ | shown
+                else:
+                    inner = dict(environ)
                     clean_environ(inner)
                     inner |= shown
-                if not decision.cookie:
+                if not passed.cookie:
                     inner.pop("HTTP_COOKIE", None)
         except Exception as error:  # noqa: BLE001 - the edge is the last resort
-            inner, answer = environ, _Answer(failure(error, SystemTokens()), environ.get("REQUEST_METHOD", ""))
+            answer = _Answer(failure(error, SystemTokens()), environ.get("REQUEST_METHOD", ""))
         if answer is not None:
             return answer.send(start_response)
         body = app(inner, start_response)
         if type(body) in _WHOLE:
             return body
-        basis = decision.basis if isinstance(decision, PassThrough) else None
+        basis = None if passed is None else passed.basis
         return body if basis is None or _is_file(body, inner) else _Watched(body, basis, self.gate.watch)
 
     def __getattr__(self, name: str) -> object:
@@ -113,14 +113,14 @@ class JITMiddleware:
             raise AttributeError(name)
         return getattr(self.app, name)
 
-    async def _decide(self, environ: WSGIEnvironment) -> Decision:
+    def _decide(self, environ: WSGIEnvironment) -> Decision:
         if not self._start.is_done():
             try:
-                await self._start()
+                step(self._start())
             except AdapterError as error:
                 # The gate itself says what it can still serve (health) and refuses the rest.
                 LOGGER.warning("not started yet: %s", error)
-        return await self.gate.decide(_request(environ))
+        return step(self.gate.decide(_request(environ)))
 
 
 def paste_filter(

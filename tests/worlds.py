@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, unquote_to_bytes, urljoin, urlsplit
 from wsgiref.validate import validator
 
 from tests.asgi_lint import lint
 from tests.echo import echo_asgi, echo_wsgi
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,10 @@ class WsgiWorld:
         with ThreadPoolExecutor(max_workers=max(1, len(requests))) as threads:
             return list(threads.map(self.exchange, requests))
 
+    def beside(self, work: Callable[[], T]) -> T:
+        """Its result: what goes on beside the requests has threads of its own."""
+        return work()
+
 
 # --- ASGI ---------------------------------------------------------------------------------------------------------
 
@@ -255,6 +261,10 @@ class AsgiWorld:
             return list(await asyncio.gather(*(self._exchange(request) for request in requests)))
 
         return self._runner.run(all_of_them())
+
+    def beside(self, work: Callable[[], T]) -> T:
+        """Its result, while the event loop goes on: what was begun beside a request may hold what it waits for."""
+        return self._runner.run(asyncio.to_thread(work))
 
     def handshake(self, request: Outgoing, *, denial: bool = True) -> Handshake:
         """``denial``: whether the server has the extension ``websocket.http.response``."""

@@ -8,26 +8,31 @@ from __future__ import annotations
 
 import importlib
 import os
-import weakref
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-from sqlalchemy.pool import AsyncAdaptedQueuePool, QueuePool
+from sqlalchemy.pool import Pool, QueuePool
 
-from jit_middleware.errors import ConfigurationError, Fault
+from jit_middleware.errors import ConfigurationError, Fault, StoreUnavailable
+from jit_middleware_sqlalchemy.deadlines import (
+    LOCK_SECONDS,
+    PATIENT,
+    PROMPT,
+    Waits,
+    connect_arguments,
+    session_statement,
+)
 
 if TYPE_CHECKING:
-    import asyncio
-
     from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from jit_middleware_sqlalchemy.pools import LoopPool
 
 T = TypeVar("T")
 
 SETTING: Final = "JIT_DATABASE_URL"
-LOCK_SECONDS: Final = 5
-CONNECT_SECONDS: Final = 5
 
 _DRIVERS: Final = {
     "sqlite": "sqlite+pysqlite",
@@ -43,12 +48,6 @@ _EXTRAS: Final = {
     "aiomysql": "mariadb-async",
     "aiosqlite": "sqlite-async",
 }
-_CONNECT_ARGUMENTS: Final[dict[str, dict[str, object]]] = {
-    "psycopg": {"connect_timeout": CONNECT_SECONDS},
-    "asyncpg": {"timeout": CONNECT_SECONDS},
-    "pymysql": {"connect_timeout": CONNECT_SECONDS},
-    "aiomysql": {"connect_timeout": CONNECT_SECONDS},
-}
 
 
 class _Cursor(Protocol):
@@ -59,6 +58,23 @@ class _Cursor(Protocol):
 
 class _DriverConnection(Protocol):
     def cursor(self) -> _Cursor: ...
+
+
+class _Session(Protocol):
+    @property
+    def transaction_status(self) -> int: ...
+
+
+class _Transactional(Protocol):
+    """What is used of the drivers' own connections: of each driver one of these."""
+
+    @property
+    def pgconn(self) -> _Session: ...
+    def is_in_transaction(self) -> bool: ...
+    @property
+    def server_status(self) -> int: ...
+    @property
+    def in_transaction(self) -> bool: ...
 
 
 def parse_url(url: str) -> URL:
@@ -93,27 +109,31 @@ def parse_url(url: str) -> URL:
 class Database:
     """One engine, sync or async, behind one way to use a connection.
 
-    Connections never cross a fork, and those of an async driver never cross an event loop: either starts a new pool.
+    Connections never cross a fork, and those of an async driver never cross an event loop: either has its own pool.
+    Nobody is kept waiting for longer than ``waits`` says.
     """
 
-    def __init__(self, url: str, *, pool_size: int) -> None:
+    def __init__(self, url: str, *, pool_size: int, waits: Waits = PROMPT) -> None:
         self.url = parse_url(url)
+        self._given = url
+        self.waits = waits
         self._async_engine: AsyncEngine | None = None
         is_async = bool(self.url.get_dialect().is_async)
-        options = _options(self.url, pool_size=pool_size, is_async=is_async)
+        options = _options(self.url, pool_size=pool_size, waits=waits)
         if is_async:
             # Here, not above: what it brings weighs eight megabytes, which a sync driver has no use for.
             from sqlalchemy.ext.asyncio import create_async_engine
 
-            self._async_engine = create_async_engine(self.url, **options)
+            from jit_middleware_sqlalchemy.pools import LoopPool
+
+            self._async_engine = create_async_engine(self.url, poolclass=LoopPool, **options)
             self.engine: Engine = self._async_engine.sync_engine
         else:
-            self.engine = create_engine(self.url, **options)
+            self.engine = create_engine(self.url, poolclass=QueuePool, **options)
         self.kind = "mariadb" if self.engine.dialect.name == "mysql" else self.engine.dialect.name
         self.connect_errors = _connect_errors(self.url)
         self._pid = os.getpid()
-        self._loop: weakref.ref[asyncio.AbstractEventLoop] | None = None
-        event.listen(self.engine, "connect", _SET_UP[self.kind])
+        _listen(self.engine, self.url, waits)
 
     @property
     def is_async(self) -> bool:
@@ -123,39 +143,78 @@ class Database:
     async def use(self, body: Callable[[Connection], T]) -> T:
         """Run ``body`` on a connection; finishes in one step with a sync driver."""
         if self._pid != os.getpid():
-            self._forget()
+            self.engine.dispose(close=False)
             self._pid = os.getpid()
         if self._async_engine is None:
             with self.engine.connect() as connection:
                 return self._on(connection, body)
+        return await self._use_later(self._async_engine, body)
+
+    async def use_patiently(self, body: Callable[[Connection], T]) -> T:
+        """Run ``body``, which may take long, on a connection of its own."""
+        if self.kind == "sqlite" or self.waits == PATIENT:
+            return await self.use(body)
+        other = Database(self._given, pool_size=1, waits=PATIENT)
+        try:
+            return await other.use(body)
+        finally:
+            await other.close()
+
+    async def _use_later(self, engine: AsyncEngine, body: Callable[[Connection], T]) -> T:
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        if self._loop is None or self._loop() is not loop:
-            if self._loop is not None:
-                self._forget()
-            self._loop = weakref.ref(loop)
-        async with self._async_engine.connect() as later:
-            return await later.run_sync(lambda connection: self._on(connection, body))
+        # SQLite waits for locks only, and has a limit for those.
+        limit = asyncio.timeout(None if self.kind == "sqlite" else self.waits.use)
+        try:
+            async with limit, engine.connect() as later:
+                return await later.run_sync(lambda connection: self._on(connection, body))
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            # What happened to this connection has happened to the others.
+            cast("LoopPool", self.engine.pool).distrust()
+            raise StoreUnavailable("no_answer", type(error).__name__) from None
 
     def _on(self, connection: Connection, body: Callable[[Connection], T]) -> T:
-        pool = self.engine.pool
+        pool = self._pool()
         try:
             return body(connection)
+        except BaseException:
+            if not (connection.closed or connection.invalidated) and self._is_in_transaction(connection):
+                # In the pool, it would fail whoever gets it next, or commit their work with its own.
+                connection.invalidate()
+            raise
         finally:
             # Closed meanwhile: in the pool it would go back to, nobody would ever close it.
-            if self.engine.pool is not pool and not (connection.closed or connection.invalidated):
+            if self._pool() is not pool and not (connection.closed or connection.invalidated):
                 connection.detach()
 
+    def _pool(self) -> Pool:
+        pool = self.engine.pool
+        return pool if self._async_engine is None else cast("LoopPool", pool).here()
+
+    def _is_in_transaction(self, connection: Connection) -> bool:
+        """What the driver knows of it, without asking the server."""
+        driver = cast("_Transactional", connection.connection.driver_connection)
+        match self.engine.dialect.driver:
+            case "psycopg" | "psycopg_async":
+                return int(driver.pgconn.transaction_status) != 0
+            case "asyncpg":
+                return driver.is_in_transaction()
+            case "pymysql" | "aiomysql":
+                return bool(driver.server_status & 1)
+            case _:
+                return driver.in_transaction
+
     async def close(self) -> None:
-        """Close every pooled connection."""
+        """Close every pooled connection; with an async driver, every one of the running event loop."""
         if self._async_engine is None:
             self.engine.dispose()
         else:
-            await self._async_engine.dispose()
+            from sqlalchemy.util import greenlet_spawn
 
-    def _forget(self) -> None:
-        self.engine.dispose(close=False)
+            # Not the engine's own way, which would take their pools from the other loops.
+            await greenlet_spawn(self.engine.pool.dispose)
 
 
 def step(awaitable: Awaitable[T]) -> T:
@@ -177,10 +236,8 @@ def _refusal(problem: str, fix: str) -> ConfigurationError:
     return ConfigurationError([Fault(SETTING, problem, fix)])
 
 
-def _options(url: URL, *, pool_size: int, is_async: bool) -> dict[str, object]:
-    driver = url.drivername.partition("+")[2]
-    given = set(url.query)
-    arguments = {key: value for key, value in _CONNECT_ARGUMENTS.get(driver, {}).items() if key not in given}
+def _options(url: URL, *, pool_size: int, waits: Waits) -> dict[str, object]:
+    arguments = connect_arguments(url, waits)
     options: dict[str, object] = {
         "isolation_level": "AUTOCOMMIT",
         "skip_autocommit_rollback": True,
@@ -188,7 +245,6 @@ def _options(url: URL, *, pool_size: int, is_async: bool) -> dict[str, object]:
         "hide_parameters": True,
         # Its check does not understand outer joins on MariaDB; the queries are few and tested.
         "enable_from_linting": False,
-        "poolclass": AsyncAdaptedQueuePool if is_async else QueuePool,
         "pool_size": pool_size,
         "max_overflow": pool_size,
         "pool_timeout": 10.0,
@@ -200,7 +256,7 @@ def _options(url: URL, *, pool_size: int, is_async: bool) -> dict[str, object]:
             options |= {"pool_size": 1, "max_overflow": 0}
     else:
         options["pool_recycle"] = 1800
-    if url.get_backend_name() in {"mysql", "mariadb"} and "charset" not in given:
+    if url.get_backend_name() in {"mysql", "mariadb"} and "charset" not in url.query:
         arguments["charset"] = "utf8mb4"
     options["connect_args"] = arguments
     return options
@@ -219,6 +275,29 @@ def _connect_errors(url: URL) -> tuple[type[Exception], ...]:
     return (OSError, *(kind for kind in found if isinstance(kind, type) and issubclass(kind, Exception)))
 
 
+def _listen(engine: Engine, url: URL, waits: Waits) -> None:
+    """Have each new connection made and set up as we want it."""
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        return
+    statement = session_statement(url, waits)
+    if statement is not None:
+        event.listen(engine, "connect", _set_up_with(statement))
+    if engine.dialect.driver == "psycopg" and not engine.dialect.is_async and waits.answer is not None:
+        from jit_middleware_sqlalchemy.prompt import prompt_connection
+
+        event.listen(engine, "do_connect", prompt_connection(waits.answer))
+
+
+def _set_up_with(statement: str) -> Callable[[_DriverConnection, object], None]:
+    def set_up(connection: _DriverConnection, _record: object) -> None:
+        cursor = connection.cursor()
+        cursor.execute(statement)
+        cursor.close()
+
+    return set_up
+
+
 def _set_up_sqlite(connection: _DriverConnection, _record: object) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout={LOCK_SECONDS * 1000}")
@@ -230,22 +309,3 @@ def _set_up_sqlite(connection: _DriverConnection, _record: object) -> None:
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
-
-
-def _set_up_postgresql(connection: _DriverConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
-    cursor.close()
-
-
-def _set_up_mariadb(connection: _DriverConnection, _record: object) -> None:
-    cursor = connection.cursor()
-    # Strict: too long is an error, never a shorter name that is somebody else's.
-    cursor.execute(
-        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION',"
-        f" innodb_lock_wait_timeout = {LOCK_SECONDS}, tx_isolation = 'READ-COMMITTED'"
-    )
-    cursor.close()
-
-
-_SET_UP: Final = {"sqlite": _set_up_sqlite, "postgresql": _set_up_postgresql, "mariadb": _set_up_mariadb}

@@ -111,6 +111,9 @@ def translate(error: Exception, *, nothing_sent: bool) -> AdapterError | Again:
     if code in _BUSY:
         return Again(StoreUnavailable("contention", detail))
     if error.connection_invalidated:
+        if _is_silent(error):
+            # Not again: whoever asks has waited long enough, and what is slow would only have more to do.
+            return StoreUnavailable("no_answer", detail)
         lost = StoreUnavailable("connection_lost", detail)
         return Again(lost) if nothing_sent else lost
     if is_missing_table(error):
@@ -150,6 +153,12 @@ def _is_unreachable(error: DBAPIError, code: str | int) -> bool:
     if isinstance(error.orig, sqlite3.Error) or not isinstance(error, OperationalError | InterfaceError):
         return False
     return code == "" or (isinstance(code, int) and 2000 <= code < 3000)
+
+
+def _is_silent(error: DBAPIError) -> bool:
+    """Our own deadline was over, so the connection was closed on our side."""
+    cause = None if error.orig is None else error.orig.__cause__ or error.orig.__context__
+    return isinstance(cause, TimeoutError)
 
 
 def _key(error: DBAPIError) -> str:

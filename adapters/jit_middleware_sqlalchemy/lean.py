@@ -29,6 +29,7 @@ Rows: TypeAlias = Sequence[Sequence[object]]
 T = TypeVar("T")
 
 _PROBE: Final = "SELECT 1"
+_CURSOR: Final = "jit_middleware_cursor"
 
 
 class Cursor(Protocol):
@@ -36,7 +37,7 @@ class Cursor(Protocol):
 
     @property
     def rowcount(self) -> int: ...
-    def execute(self, statement: str, parameters: Arranged, /) -> object: ...
+    def execute(self, statement: str | bytes, parameters: Arranged, /) -> object: ...
     def fetchall(self) -> Rows: ...
     def close(self) -> None: ...
 
@@ -68,10 +69,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement as SQLAlchemy sends it, and as the driver's lean cursor takes it."""
+    """A statement as SQLAlchemy sends it, and as the driver's lean cursor takes it.
+
+    ``text`` is that of ``lean``: for psycopg it is bytes, which it would make anew, and hash, for each execution.
+    """
 
     ordinary: Form
     lean: Form
+    text: str | bytes
 
 
 class Lean:
@@ -87,13 +92,14 @@ class Lean:
         """Compile it for this engine's driver."""
         ordinary = _compiled(statement, self._dialect)
         if not self._is_psycopg:
-            return Prepared(ordinary, ordinary)
+            return Prepared(ordinary, ordinary, ordinary.sql)
         # Placeholders of the server's own ($1): psycopg takes those apart from its own (%s) anew at each execution of
         # a statement with more than fifty.
         from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
         numbered = PGDialect_psycopg(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
-        return Prepared(ordinary, _compiled(statement, numbered))
+        lean = _compiled(statement, numbered)
+        return Prepared(ordinary, lean, lean.sql.encode())
 
     def read(self, connection: Connection, fixed: Fixed, parameters: Parameters) -> Rows:
         """The rows. Raises as SQLAlchemy does."""
@@ -120,17 +126,18 @@ class Lean:
         self, connection: Connection, prepared: Prepared, parameters: Parameters, taken: Callable[[Cursor], T]
     ) -> T:
         """What is ``taken`` from the answer: SQLite runs most of a statement only while its rows are fetched."""
-        form = prepared.lean
         cursor: Cursor | None = None
         try:
             cursor = self._cursor(connection)
-            cursor.execute(form.sql, form.arrange(parameters))
+            cursor.execute(prepared.text, prepared.lean.arrange(parameters))
             answer = taken(cursor)
-            cursor.close()
+            if not self._is_psycopg:
+                cursor.close()
         except Exception as error:
             # The error keeps this frame, and so an open cursor. Whoever lets go of it last resets its statement, and
             # SQLite waits for the connection then, which may be another thread's, waiting for this thread's lock.
             if cursor is not None:
+                connection.info.pop(_CURSOR, None)
                 _close(cursor)
             if isinstance(error, self._dialect.loaded_dbapi.Error):
                 raise self._judged(connection, error, prepared.ordinary.sql) from error
@@ -144,9 +151,16 @@ class Lean:
     def _cursor(self, connection: Connection) -> Cursor:
         if not self._is_psycopg:
             return cast("Cursor", connection.connection.cursor())
-        from psycopg import RawCursor
+        # Making one takes psycopg a tenth of what a statement takes, so each connection keeps its own. What SQLAlchemy
+        # notes of a connection goes when that goes.
+        kept = cast("dict[str, Cursor]", connection.info)
+        cursor = kept.get(_CURSOR)
+        if cursor is None:
+            from psycopg import RawCursor
 
-        return cast("Cursor", RawCursor(cast("psycopg.Connection", connection.connection.driver_connection)))
+            driver_connection = cast("psycopg.Connection", connection.connection.driver_connection)
+            cursor = kept[_CURSOR] = cast("Cursor", RawCursor(driver_connection))
+        return cursor
 
     def _judged(self, connection: Connection, error: Exception, sql: str) -> Exception:
         """The driver's error as SQLAlchemy's, with the connection thrown away when it is lost."""

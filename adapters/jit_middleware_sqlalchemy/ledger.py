@@ -12,24 +12,30 @@ from jit_middleware.errors import AdapterError, Conflict, StoreUnavailable
 from jit_middleware.model import Account, AuditEvent, FeedEntry, FeedPage, SessionView, Status
 from jit_middleware.ports import Clock, Neighbours, TokenSource, Transaction
 from jit_middleware_sqlalchemy import queries
+from jit_middleware_sqlalchemy.deadlines import PROMPT, Waits
 from jit_middleware_sqlalchemy.engine import Database, step
 from jit_middleware_sqlalchemy.failures import Again, translate
 from jit_middleware_sqlalchemy.lean import Fixed
+from jit_middleware_sqlalchemy.marks import latest
 from jit_middleware_sqlalchemy.rows import is_plain, number, read_account, read_event, read_session
 from jit_middleware_sqlalchemy.schema import (
+    CONNECTION,
+    IDP_SESSION,
     SESSION_ID,
     audit,
     feed,
     feed_head,
     grants,
+    marks,
     once_keys,
     prelinks,
     sessions,
     users,
 )
+from jit_middleware_sqlalchemy.trail import has_event, read_trail
 from jit_middleware_sqlalchemy.transaction import Tx
 from jit_middleware_sqlalchemy.unit import Unit
-from jit_middleware_sqlalchemy.upgrade import prepare_schema
+from jit_middleware_sqlalchemy.upgrade import is_current, prepare_schema
 from jit_middleware_sqlalchemy.writes import Statements
 
 T = TypeVar("T")
@@ -44,7 +50,7 @@ class SQLAlchemyLedger:
     ``url`` is any SQLAlchemy URL for PostgreSQL, MariaDB or SQLite; without a driver the sync one is taken
     (psycopg, PyMySQL, sqlite3). ``keep_users`` says whether the default user store lives here too. ``pool_size``
     connections are kept per process, twice as many may be open. ``neighbours`` hear of what is committed here; they
-    are closed with the ledger.
+    are closed with the ledger. ``waits``: how long the database may take, which is less for requests than for commands.
 
     ::
 
@@ -63,8 +69,9 @@ class SQLAlchemyLedger:
         keep_users: bool = True,
         pool_size: int = 5,
         neighbours: Neighbours | None = None,
+        waits: Waits = PROMPT,
     ) -> None:
-        self._database = Database(url, pool_size=pool_size)
+        self._database = Database(url, pool_size=pool_size, waits=waits)
         self._statements = Statements(self._database.kind, self._database.engine)
         self._clock = clock
         self._tokens = tokens
@@ -88,7 +95,9 @@ class SQLAlchemyLedger:
 
     async def prepare(self) -> None:
         """Make a missing schema; raises ``ConfigurationError`` for one of another version, ``StoreUnavailable``."""
-        await self._read(prepare_schema)  # which is safe to repeat
+        if not await self._read(is_current):
+            # Waits for another process that makes it; both are safe to repeat.
+            await self._read(prepare_schema, patiently=True)
 
     async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` in one transaction, at most three times; see ``ports.Ledger``."""
@@ -106,10 +115,18 @@ class SQLAlchemyLedger:
             return None
         rows = await self._fixed(queries.FIND_SESSION, {"session": session_id})
         account = read_account(rows, _SESSION_COLUMNS) if rows else None
-        return None if account is None else SessionView(read_session(rows[0]), account)
+        if account is None:
+            return None
+        return SessionView(read_session(rows[0]), account, latest(rows[0][-queries.MARKED :]))
+
+    async def has_provider_session(self, connection: str, idp_session: str) -> bool:
+        """Whether a session goes by this name at the provider; see ``ports.Ledger``."""
+        if not (is_plain(connection, CONNECTION) and is_plain(idp_session, IDP_SESSION)):
+            return False
+        return bool(await self._fixed(queries.PROVIDER_SESSION, {"connection": connection, "name": idp_session}))
 
     async def touch_session(self, session_id: str, at: int) -> None:
-        """Record coarse activity; never moves back, never revives."""
+        """Record coarse activity; never revives, and moves back only from an hour ahead, where no clock was right."""
         if is_plain(session_id, SESSION_ID):
             values = {"session": session_id, "at": at}
             await self._read(lambda connection: connection.execute(queries.TOUCH_SESSION, values))
@@ -157,9 +174,11 @@ class SQLAlchemyLedger:
         reference: str | None = None,
         limit: int = 1000,
     ) -> Sequence[AuditEvent]:
-        """Events in the order they were recorded, from the one after ``after``."""
+        """Events in the order they were recorded, from the one after ``after``; see ``ports.Ledger``."""
         statement = select(*queries.AUDIT).order_by(audit.c.seq).limit(limit)
-        if not all(is_plain(text, 255) for text in (after, type, user_id, reference) if text is not None):
+        if after is not None and not is_plain(after, 255):
+            raise LookupError("no such event")
+        if not all(is_plain(text, 255) for text in (type, user_id, reference) if text is not None):
             return []
         if after is not None:
             statement = statement.where(audit.c.seq > select(audit.c.seq).where(audit.c.id == after).scalar_subquery())
@@ -169,7 +188,9 @@ class SQLAlchemyLedger:
             statement = statement.where(audit.c.user_id == user_id)
         if reference is not None:
             statement = statement.where(audit.c.reference == reference)
-        rows = await self._rows(statement, {})
+        rows = await self._read(lambda connection: read_trail(connection, statement))
+        if not rows and after is not None and not await self._read(lambda connection: has_event(connection, after)):
+            raise LookupError("no such event")
         return [read_event(row) for row in rows]
 
     async def list_users(
@@ -244,12 +265,12 @@ class SQLAlchemyLedger:
             self._neighbours.tell(access_changed=unit.access_changed, used=unit.used)
         return result
 
-    async def _read(self, body: Callable[[Connection], T]) -> T:
+    async def _read(self, body: Callable[[Connection], T], *, patiently: bool = False) -> T:
         """What is safe to repeat; a dead pooled connection or a short lock costs one more try."""
         failure: AdapterError = StoreUnavailable("contention")
         for _ in range(2):
             try:
-                return await self._use(body)
+                return await self._use(body, patiently=patiently)
             except Again as again:
                 failure = again.failure
         raise failure
@@ -261,7 +282,7 @@ class SQLAlchemyLedger:
     async def _rows(self, statement: Executable, parameters: Mapping[str, object]) -> Sequence[Sequence[object]]:
         return await self._read(lambda connection: connection.execute(statement, parameters).all())
 
-    async def _use(self, body: Callable[[Connection], T]) -> T:
+    async def _use(self, body: Callable[[Connection], T], *, patiently: bool = False) -> T:
         """Run ``body`` on a connection. The database's own text never gets out: it quotes the values."""
         connected = False
 
@@ -271,7 +292,7 @@ class SQLAlchemyLedger:
             return body(connection)
 
         try:
-            return await self._database.use(run)
+            return await (self._database.use_patiently(run) if patiently else self._database.use(run))
         except SQLAlchemyError as error:
             raise translate(error, nothing_sent=True) from None
         except self._database.connect_errors as error:
@@ -283,6 +304,7 @@ class SQLAlchemyLedger:
 def _prune(unit: Unit, before: int) -> int:
     unit.begin()
     gone = unit.write_now(delete(once_keys).where(once_keys.c.until < before), {})
+    gone += unit.write_now(delete(marks).where(marks.c.until < before), {})
     old = or_(sessions.c.expires_at < before, sessions.c.ended_at < before)
     gone += unit.write_now(delete(sessions).where(old), {})
     # A used one tells which identities a batch has tied, so that the batch can be undone.

@@ -10,7 +10,16 @@ from sqlalchemy import bindparam, delete, insert, or_, select, update
 from jit_middleware.model import IdentityLink, Prelink
 from jit_middleware_sqlalchemy.lean import Fixed
 from jit_middleware_sqlalchemy.rows import digest, is_plain, number, storable
-from jit_middleware_sqlalchemy.schema import CONNECTION, NAME, TENANT, USER_ID, audit, identity_links, prelinks
+from jit_middleware_sqlalchemy.schema import (
+    CONNECTION,
+    NAME,
+    TENANT,
+    USER_ID,
+    audit,
+    identity_links,
+    once_keys,
+    prelinks,
+)
 from jit_middleware_sqlalchemy.unit import Unit
 
 _TABLES: Final = frozenset({prelinks})
@@ -38,6 +47,7 @@ _USE: Final = (
 )
 _AUDIT: Final = frozenset({audit})
 _HAS_EVENT: Final = select(audit.c.seq).where(audit.c.once == bindparam("once"))
+_IS_TAKEN: Final = select(once_keys.c.once_key).where(once_keys.c.once_key == bindparam("key"))
 #: Keys in one statement, and rows in one insert: far below every database's limit of parameters.
 _AT_ONCE: Final = 50
 
@@ -46,9 +56,14 @@ class PrelinkVerbs:
     """The verbs of a transaction that know prelinks; :class:`~jit_middleware_sqlalchemy.transaction.Tx` has them."""
 
     unit: Unit
+    #: Whether there is any prelink; false only where this unit of work has seen that there is none.
+    has_prelinks = True
 
     async def find_prelinks(self, keys: Sequence[str]) -> Sequence[Prelink]:
-        """The prelinks with these keys, used or not, in the order of the keys; one read for up to fifty."""
+        """The prelinks with these keys, used or not, in the order of the keys; one read for up to fifty, and none where
+        nobody is prelinked."""
+        if not self.has_prelinks:
+            return []
         found: dict[str, Prelink] = {}
         for part in _parts([key for key in dict.fromkeys(keys) if is_plain(key, 64)]):
             if len(part) <= len(_FEW):
@@ -76,6 +91,7 @@ class PrelinkVerbs:
 
     async def add_prelinks(self, wanted: Sequence[Prelink]) -> None:
         """Raises ``Conflict("prelink")`` when a key is there already."""
+        self.has_prelinks = True
         for start in range(0, len(wanted), _AT_ONCE):
             rows = [
                 {
@@ -106,6 +122,13 @@ class PrelinkVerbs:
     async def has_event(self, once: str) -> bool:
         """Whether an event with this ``once`` key is in the trail."""
         return is_plain(once, NAME) and bool(self.unit.read(_HAS_EVENT, {"once": once}, _AUDIT))
+
+    async def is_taken(self, purpose: str, key: str) -> bool:
+        """Whether this one-use key was taken by a unit of work that is committed, or by this one."""
+        once_key = digest(purpose, key)
+        if any(row["once_key"] == once_key for row in self.unit.queue.once):
+            return True
+        return bool(self.unit.read(_IS_TAKEN, {"key": once_key}, frozenset()))
 
     async def drop_link(self, link: IdentityLink) -> bool:
         """Untie this identity from its user; false when it was not tied."""

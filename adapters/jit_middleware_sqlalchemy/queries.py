@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, Integer, bindparam, func, literal_column, or_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    ScalarSelect,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from jit_middleware_sqlalchemy.lean import Fixed
 from jit_middleware_sqlalchemy.schema import (
@@ -13,6 +25,8 @@ from jit_middleware_sqlalchemy.schema import (
     feed_head,
     grants,
     identity_links,
+    marks,
+    prelinks,
     sessions,
     tenant_locks,
     tombstones,
@@ -62,6 +76,7 @@ SESSION: Final[tuple[ColumnElement[object], ...]] = (
     sessions.c.refresh_token,
     sessions.c.probe_at,
     sessions.c.probe_failing_since,
+    sessions.c.begun_at,
 )
 AUDIT: Final[tuple[ColumnElement[object], ...]] = (
     audit.c.id,
@@ -80,9 +95,17 @@ AUDIT: Final[tuple[ColumnElement[object], ...]] = (
 
 _one = select(literal_column("1", Integer).label("one")).subquery("one")
 
-# One row at least: the tombstone is answered even when there is no link, so a first login need not ask again.
+_MARKS: Final = ("identity_mark", "session_mark", "own_session_mark", "person_mark", "email_mark")
+_marked_at = (
+    select(func.max(marks.c.at))
+    .where(marks.c.mark.in_([bindparam(name) for name in ("connection_mark", *_MARKS)]))
+    .scalar_subquery()
+)
+
+# One row at least: the tombstone is answered even when there is no link, whether anybody at all is prelinked, so a
+# first login need not ask again, and when a mark was left that this login answers to.
 FIND_LINK: Final = Fixed(
-    select(tombstones.c.identity_key, *LINK, *ACCOUNT, *GRANT).select_from(
+    select(tombstones.c.identity_key, *LINK, *ACCOUNT, *GRANT, exists().select_from(prelinks), _marked_at).select_from(
         _one.outerjoin(tombstones, tombstones.c.identity_key == bindparam("identity"))
         .outerjoin(identity_links, identity_links.c.identity_key == bindparam("identity"))
         .outerjoin(users, users.c.id == identity_links.c.user_id)
@@ -124,12 +147,31 @@ COUNT_CREATED: Final = select(
     .scalar_subquery()
     + _BEING_MADE
 )
+
+
+def _mark_left(column: ColumnElement[str | None]) -> ScalarSelect[int]:
+    """When this mark of the session was left: each by the key, since not every database looks up several so."""
+    return select(marks.c.at).where(marks.c.mark == column).correlate(sessions).scalar_subquery()
+
+
+_marks_left = [_mark_left(column) for column in (sessions.c.connection, *(sessions.c[name] for name in _MARKS))]
+#: How many columns at the end of ``FIND_SESSION`` are times of marks.
+MARKED: Final = len(_marks_left)
 FIND_SESSION: Final = Fixed(
-    select(*SESSION, *ACCOUNT, *GRANT)
+    select(*SESSION, *ACCOUNT, *GRANT, *_marks_left)
     .select_from(
         sessions.outerjoin(users, users.c.id == sessions.c.user_id).outerjoin(grants, grants.c.user_id == users.c.id)
     )
     .where(sessions.c.id == bindparam("session"))
+)
+PROVIDER_SESSION: Final = Fixed(
+    select(sessions.c.id)
+    .where(
+        sessions.c.connection == bindparam("connection"),
+        sessions.c.idp_session == bindparam("name"),
+        sessions.c.ended_at.is_(None),
+    )
+    .limit(1)
 )
 FIND_TOMBSTONE: Final = select(tombstones.c.identity_key).where(tombstones.c.identity_key == bindparam("identity"))
 LIST_LINKS: Final = (
@@ -150,10 +192,14 @@ FIND_TAKEN: Final = Fixed(
         )
     )
 )
+# Backwards only from where no clock that is right can have been.
+_FAR_AHEAD: Final = 3600
 TOUCH_SESSION: Final = (
     update(sessions)
     .where(
-        sessions.c.id == bindparam("session"), sessions.c.last_seen_at < bindparam("at"), sessions.c.ended_at.is_(None)
+        sessions.c.id == bindparam("session"),
+        or_(sessions.c.last_seen_at < bindparam("at"), sessions.c.last_seen_at - _FAR_AHEAD > bindparam("at")),
+        sessions.c.ended_at.is_(None),
     )
     .values(last_seen_at=bindparam("at"))
 )

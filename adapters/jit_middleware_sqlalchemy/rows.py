@@ -96,14 +96,14 @@ def claims_text(field: str, claims: Claims) -> str:
     if not claims:
         return "{}"
     try:
-        return json.dumps(dict(claims), separators=(",", ":"), allow_nan=False, default=_plain)
+        return _CLAIMS.encode(dict(claims))
     except (TypeError, ValueError):
         raise NotProvisioned(f"{field}_not_storable", "it holds something that is not JSON") from None
 
 
 def names_text(names: Sequence[str]) -> str:
     """A JSON list of the names in the order given."""
-    return json.dumps(list(names), separators=(",", ":")) if names else "[]"
+    return _NAMES.encode(list(names)) if names else "[]"
 
 
 def sorted_names(names: Sequence[str]) -> tuple[str, ...]:
@@ -119,8 +119,13 @@ def _plain(value: object) -> object:
     raise TypeError(type(value).__name__)
 
 
+_CLAIMS: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_plain)
+_NAMES: Final = json.JSONEncoder(separators=(",", ":"))
+
+
 def session_row(session: SessionRecord) -> dict[str, object]:
     """All columns of ``jit_sessions``."""
+    marks = session.marks
     return {
         "id": session.id,
         "user_id": storable("user_id", session.user_id, USER_ID),
@@ -143,6 +148,12 @@ def session_row(session: SessionRecord) -> dict[str, object]:
         "refresh_token": session.refresh_token,
         "probe_at": session.probe_at,
         "probe_failing_since": session.probe_failing_since,
+        "begun_at": session.begun_at,
+        "identity_mark": None if marks is None else marks.identity,
+        "session_mark": None if marks is None else marks.session,
+        "own_session_mark": None if marks is None else marks.own_session,
+        "person_mark": None if marks is None else marks.person,
+        "email_mark": None if marks is None else marks.email,
     }
 
 
@@ -276,6 +287,7 @@ def read_session(row: Sequence[object]) -> SessionRecord:
         refresh_token=_text(row[16]),
         probe_at=_number(row[17]),
         probe_failing_since=_number(row[18]),
+        begun_at=_number(row[19]),
     )
 
 

@@ -165,6 +165,12 @@ sessions = Table(
     Column("refresh_token", long_text()),
     Column("probe_at", BigInteger),
     Column("probe_failing_since", BigInteger),
+    Column("begun_at", BigInteger),
+    Column("identity_mark", exact(64)),
+    Column("session_mark", exact(64)),
+    Column("own_session_mark", exact(64)),
+    Column("person_mark", exact(64)),
+    Column("email_mark", exact(64)),
     Index("jit_sessions_user", "user_id"),
     Index("jit_sessions_idp_session", "connection", "idp_session"),
     Index("jit_sessions_expires", "expires_at"),
@@ -178,6 +184,17 @@ once_keys = Table(
     Column("purpose", exact(64), nullable=False),
     Column("until", BigInteger, nullable=False),
     Index("jit_once_keys_until", "until"),
+    **TABLE_OPTIONS,
+)
+
+# What revocations have left for logins on their way. A connection's mark is its name, all others are digests.
+marks = Table(
+    "jit_marks",
+    metadata,
+    Column("mark", exact(64), primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Index("jit_marks_until", "until"),
     **TABLE_OPTIONS,
 )
 

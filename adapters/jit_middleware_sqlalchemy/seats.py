@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from jit_middleware.model import IdentityLink
+from jit_middleware.model import Account, IdentityLink
 from jit_middleware_sqlalchemy import queries
-from jit_middleware_sqlalchemy.rows import digest, number, storable
+from jit_middleware_sqlalchemy.rows import digest, number, read_account, storable
 from jit_middleware_sqlalchemy.schema import TENANT, identity_links, tenant_locks, users
 from jit_middleware_sqlalchemy.unit import Unit
 from jit_middleware_sqlalchemy.writes import Shape, Write
@@ -36,6 +36,12 @@ class SeatVerbs:
             self.unit.write_alone(Write(_LOCK, {"0_tenant_id": tenant}))
             self.unit.read(queries.HOLD_TENANT, wanted, frozenset())
         self._held.add(tenant)
+
+    async def has_moved(self, account: Account) -> bool:
+        """Whether its row says something else than was read; nothing held back is sent for this."""
+        rows = self.unit.read(queries.FIND_ACCOUNT, {"user": account.user_id}, frozenset())
+        now = read_account(rows, 0) if rows else None
+        return now is not None and (now.status, now.held_from) != (account.status, account.held_from)
 
     async def count_seats(self, tenant: str, *, since: int, besides: IdentityLink | None = None) -> int:
         """Seats held, and users being made; what this unit holds back is sent before."""

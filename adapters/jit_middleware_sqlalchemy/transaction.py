@@ -15,11 +15,13 @@ from jit_middleware.model import (
     AuditEvent,
     Grant,
     IdentityLink,
+    Marks,
     SessionRecord,
     Status,
 )
 from jit_middleware.ports import Clock, Neighbours, TokenSource, Users
 from jit_middleware_sqlalchemy import queries
+from jit_middleware_sqlalchemy.marks import MarkVerbs, asked, latest
 from jit_middleware_sqlalchemy.prelinks import PrelinkVerbs
 from jit_middleware_sqlalchemy.rows import (
     account_row,
@@ -61,7 +63,7 @@ _LINKS: Final = frozenset({identity_links, users, grants, tombstones})
 _SESSIONS: Final = frozenset({sessions})
 
 
-class Tx(SeatVerbs, PrelinkVerbs):
+class Tx(SeatVerbs, PrelinkVerbs, MarkVerbs):
     """What ``work`` gets; lives as long as one try. Every verb finishes in one step."""
 
     def __init__(
@@ -71,27 +73,36 @@ class Tx(SeatVerbs, PrelinkVerbs):
         self._neighbours = neighbours
         self.tokens = tokens
         self.now: Callable[[], int] = clock.now
-        self._users = TransactionUsers(self) if keeps_users else None
+        self._keeps_users = keeps_users
         self._accounts: dict[str, Account] = {}
         self._tombstones: dict[str, bool] = {}
 
     @property
     def users(self) -> Users | None:
         """The users in this same transaction, when the ledger keeps them."""
-        return self._users
+        # Made when asked for: were it kept, each transaction and all it holds would wait for the garbage collector.
+        return TransactionUsers(self) if self._keeps_users else None
 
     # --- identities -------------------------------------------------------------------------------------------------
 
     async def find_link(self, connection: str, issuer: str, subject: str) -> tuple[IdentityLink, Account | None] | None:
-        """The link of exactly this identity, with its account; one read, which answers the tombstone as well."""
+        """The link of exactly this identity, with its account; one read, which answers the tombstone as well, and
+        whether there are prelinks."""
+        return (await self.find_login(connection, issuer, subject))[0]
+
+    async def find_login(
+        self, connection: str, issuer: str, subject: str, marks: Marks | None = None
+    ) -> tuple[tuple[IdentityLink, Account | None] | None, int | None]:
+        """The same, and when one of the marks was last left; one read."""
         identity = digest(connection, issuer, subject)
-        rows = self.unit.read(queries.FIND_LINK, {"identity": identity}, _LINKS)
+        rows = self.unit.read(queries.FIND_LINK, {"identity": identity, **asked(marks)}, _LINKS)
         self._tombstones[identity] = rows[0][0] is not None
+        self.has_prelinks, marked_at = bool(rows[0][-2]), latest(rows[0][-1:])
         # The digest found it; the full text decides.
         link = None if rows[0][1] is None else read_link(rows[0][1:8])
         if link is None or (link.connection, link.issuer, link.subject) != (connection, issuer, subject):
-            return None
-        return link, self._seen(read_account(rows, 8))
+            return None, marked_at
+        return (link, self._seen(read_account(rows, 8))), marked_at
 
     async def list_links(self, user_id: str) -> Sequence[IdentityLink]:
         """All identities of this user, oldest first."""
@@ -259,7 +270,9 @@ class Tx(SeatVerbs, PrelinkVerbs):
         if pending is not None:
             pending.update(values)
             return
-        change = self.unit.queue.user_changes.setdefault(account.user_id, UserChange(before.status.value, {}))
+        held = "" if before.held_from is None else before.held_from.value
+        seen = UserChange(before.status.value, held, {})
+        change = self.unit.queue.user_changes.setdefault(account.user_id, seen)
         change.values.update(values)
         change.values["updated_at"] = self.now()
         self._tell_if_old(account.user_id)

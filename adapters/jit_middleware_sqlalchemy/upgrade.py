@@ -17,6 +17,7 @@ from sqlalchemy import Connection, String, case, column, select, table, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jit_middleware.errors import ConfigurationError, Fault, StoreUnavailable
+from jit_middleware_sqlalchemy.deadlines import PATIENT
 from jit_middleware_sqlalchemy.engine import SETTING, Database, step
 from jit_middleware_sqlalchemy.failures import Again, is_missing_table, translate
 from jit_middleware_sqlalchemy.schema import PROBE, PROBE_LOOKALIKES, SCHEMA_HEAD, VERSION_TABLE, meta
@@ -47,6 +48,17 @@ def migrate(url: str) -> list[str]:
 def schema_version(url: str) -> str | None:
     """The version of the schema at ``url``; ``None`` when there is none."""
     return _once(url, _read_version)
+
+
+def is_current(connection: Connection) -> bool:
+    """Whether there is nothing to make or to refuse: the schema is that of this code, and equality is exact.
+
+    Raises ``ConfigurationError`` when it is not.
+    """
+    if _read_version(connection) != SCHEMA_HEAD:
+        return False
+    _prove_exact(connection)
+    return True
 
 
 def prepare_schema(connection: Connection) -> None:
@@ -108,10 +120,15 @@ def _read_version_locked(connection: Connection) -> str | None:
 
 @contextmanager
 def _schema_lock(connection: Connection) -> Generator[None]:
-    """One process at a time; on PostgreSQL and SQLite all steps are one transaction as well."""
+    """One process at a time; on PostgreSQL and SQLite all steps are one transaction as well.
+
+    Whatever fails leaves no transaction behind on the connection.
+    """
     match connection.dialect.name:
         case "postgresql":
             before = ["BEGIN", "SET LOCAL lock_timeout = 0", f"SELECT pg_advisory_xact_lock({_LOCK_NUMBER})"]
+            # Not earlier: how long to wait for others is the operator's to limit, how long a step takes is not.
+            before.append("SET LOCAL statement_timeout = 0")
             after, undo = "COMMIT", "ROLLBACK"
         case "sqlite":
             before, after, undo = ["BEGIN IMMEDIATE"], "COMMIT", "ROLLBACK"
@@ -120,14 +137,25 @@ def _schema_lock(connection: Connection) -> Generator[None]:
             after = undo = f"SELECT RELEASE_LOCK('{_LOCK_NAME}')"
             if connection.execute(text(f"SELECT GET_LOCK('{_LOCK_NAME}', {_LOCK_SECONDS})")).scalar() != 1:
                 raise StoreUnavailable("schema_locked", "another process is changing the schema")
-    for statement in before:
-        connection.exec_driver_sql(statement)
     try:
+        for statement in before:
+            connection.exec_driver_sql(statement)
         yield
-    except BaseException:
-        connection.exec_driver_sql(undo)
+        connection.exec_driver_sql(after)
+    except BaseException as error:
+        _leave(connection, undo, interrupted=not isinstance(error, Exception))
         raise
-    connection.exec_driver_sql(after)
+
+
+def _leave(connection: Connection, undo: str, *, interrupted: bool) -> None:
+    if interrupted:
+        # In the middle of a statement: the driver may still be reading the answer.
+        connection.invalidate()
+    elif not connection.invalidated:
+        try:
+            connection.exec_driver_sql(undo)
+        except DBAPIError:
+            connection.invalidate()
 
 
 def _config() -> Config:
@@ -155,7 +183,7 @@ def _newer(version: str) -> ConfigurationError:
 
 def _once(url: str, body: Callable[[Connection], T]) -> T:
     """Run ``body`` on a connection of its own, with either kind of driver."""
-    database = Database(url, pool_size=1)
+    database = Database(url, pool_size=1, waits=PATIENT)
 
     async def use() -> T:
         try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from jit_middleware.errors import ConfigurationError, Conflict, Fault, NotProvisioned, StoreUnavailable
-from jit_middleware.model import SEATED, UNSET, Account, Profile, ProfileChanges, Status, User
+from jit_middleware.model import SEATED, UNSET, Account, AuditEvent, Profile, ProfileChanges, Status, User
 from jit_middleware.ports import Transaction, Users
 from jit_middleware_sqlalchemy import queries
 from jit_middleware_sqlalchemy.engine import SETTING, step
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 
 _TABLES = frozenset({users, grants})
-_GONE = frozenset({Status.DELETED, Status.ERASED})
-_SERVED = frozenset({Status.ACTIVE, Status.INVITED, Status.PENDING, Status.DORMANT})
+_OPEN = frozenset({Status.ACTIVE, Status.INVITED, Status.PENDING, Status.DORMANT})
 
 
 class TransactionUsers:
@@ -154,13 +153,31 @@ class TransactionUsers:
         return changed
 
     async def set_active(self, user_id: str, active: bool) -> None:
-        """``False`` suspends whoever could still be served; ``True`` lets everybody back in but the deleted."""
+        """``False`` is a hold on whoever is not shut out, ``True`` lifts it; both are recorded.
+
+        Two steps of the lifecycle, and no others: who is let in again goes back to where they were held. Whoever waits
+        for approval, was deactivated or deleted is not let in by this.
+        """
         account, _ = await self._known(user_id)
-        if active and account.status not in _GONE:
-            await self._tx.set_status(user_id, Status.ACTIVE)
-        elif not active and account.status in _SERVED:
-            await self._tx.set_status(user_id, Status.SUSPENDED)
-            await self._tx.end_sessions(self._tx.now(), user_id=user_id)
+        if active and account.status is Status.SUSPENDED:
+            to = account.held_from or Status.ACTIVE
+            await self._tx.set_lifecycle(user_id, to, seat=account.seat and to in SEATED, held_from=None)
+            await self._tx.append_audit(self._moved(account, to, "resume"))
+        elif not active and account.status in _OPEN:
+            await self._tx.set_lifecycle(user_id, Status.SUSPENDED, seat=account.seat, held_from=account.status)
+            ended = await self._tx.end_sessions(self._tx.now(), user_id=user_id)
+            await self._tx.append_audit(self._moved(account, Status.SUSPENDED, "suspend", sessions_ended=len(ended)))
+
+    def _moved(self, account: Account, to: Status, trigger: str, **more: int) -> AuditEvent:
+        now = self._tx.now()
+        return AuditEvent(
+            id=f"{now * 1000:012x}-{self._tx.tokens(10)}",
+            type=f"user.{to.value}",
+            at=now,
+            tenant=account.tenant,
+            user_id=account.user_id,
+            data={"actor": "user_store", "from": account.status.value, "trigger": trigger, **more},
+        )
 
     async def set_roles(self, user_id: str, roles: tuple[str, ...]) -> None:
         """The roles the app sees."""

@@ -5,9 +5,10 @@ Theory of operation. A :class:`Queue` collects rows and folds later changes of a
 kept. PostgreSQL gets all shapes of a drain as data-modifying CTEs of ONE statement, which is its own transaction; the
 other databases get them one after another.
 
-A *guarded* write must find the account in the status this transaction has read. When it does not, somebody changed the
-account meanwhile and the whole unit is run again: on PostgreSQL the statement itself fails (a division by the number of
-rows found), so that nothing of it is kept; elsewhere the row count tells, before the commit.
+A *guarded* write must find the account in the status this transaction has read, and one that moves the account also
+what it goes back to: an account may have been moved away and back. When it does not, somebody changed the account
+meanwhile and the whole unit is run again: on PostgreSQL the statement itself fails (a division by the number of rows
+found), so that nothing of it is kept; elsewhere the row count tells, before the commit.
 """
 
 from __future__ import annotations
@@ -81,9 +82,11 @@ class Write:
 
 @dataclass(slots=True)
 class UserChange:
-    """New values for one account, valid while its status is still ``seen``."""
+    """New values for one account, valid while its status is still ``seen`` and, where they move it, what it goes back
+    to is ``held`` (empty: nothing)."""
 
     seen: str
+    held: str
     values: Parameters
 
 
@@ -198,6 +201,8 @@ def batches(writes: Sequence[Write]) -> list[list[Write]]:
 
 def _user_change(user_id: str, change: UserChange) -> Write:
     parameters: Parameters = {"0_id": user_id, "0_seen": change.seen}
+    if "held_from" in change.values:
+        parameters["0_held"] = change.held
     parameters.update({f"0_new_{name}": value for name, value in change.values.items()})
     return Write(Shape("update_guarded", users.name, columns=tuple(change.values)), parameters)
 
@@ -238,11 +243,15 @@ def _build(kind: str, shape: Shape, prefix: str) -> Dml:
         case "insert_guarded":
             return _insert_session(prefix)
         case "update_guarded":
-            return (
+            change = (
                 _update(table, shape, prefix)
                 .where(users.c.id == bindparam(f"{prefix}0_id", type_=users.c.id.type))
                 .where(users.c.status == bindparam(f"{prefix}0_seen", type_=users.c.status.type))
             )
+            if "held_from" not in shape.columns:
+                return change
+            held = bindparam(f"{prefix}0_held", type_=users.c.held_from.type)
+            return change.where(func.coalesce(users.c.held_from, "") == held)
         case "update":
             key = identity_links.c.identity_key
             return _update(table, shape, prefix).where(key == bindparam(f"{prefix}0_identity_key", type_=key.type))

@@ -10,8 +10,26 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from jit_middleware.model import JSON, AuditEvent, Grant, SessionRecord, User, VerifiedIdentity
+from jit_middleware.model import JSON, AuditEvent, Grant, SessionRecord, Status, User, VerifiedIdentity
 from jit_middleware.ports import Clock, TokenSource
+
+#: Every type that an event may have.
+EVENT_TYPES: Final = frozenset(
+    {
+        "adoption.prelinked", "adoption.undone",
+        "feed.interrupted",
+        "groups.unavailable",
+        "identity.linked", "identity.unlinked",
+        "invitation.issued", "invitation.revoked",
+        "login.refused", "login.succeeded",
+        "provisioning.alarm",
+        "role.granted", "role.revoked", "roles.changed",
+        "session.ended",
+        "signal.received",
+        "user.created", "user.first_login", "user.updated",
+        *(f"user.{status.value}" for status in Status if status is not Status.INVITED),
+    }
+)  # fmt: skip
 
 _NOTHING_RELAXED: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 

@@ -1,8 +1,8 @@
 """``jit-middleware``: what an operator does from a terminal.
 
 Rule of the room: exit code 0 for done, 1 when the answer is no, 2 for wrong use (a configuration with faults is one,
-and every fault is printed). ``--json`` everywhere. What is asked for goes to standard output, complaints to standard
-error. One file for each group of commands.
+and every fault is printed), 130 when Ctrl-C has ended it. ``--json`` everywhere. What is asked for goes to standard
+output, complaints to standard error. One file for each group of commands.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 
 from jit_middleware.cli import adopt, audit, check, demo, explain, keygen, migrate, run, sessions, users
 from jit_middleware.cli.arguments import with_ids_protected
+from jit_middleware.cli.interrupts import one_command
 from jit_middleware.cli.terminal import INTERRUPTED, NO, WRONG_USE, WrongUse, complain
 from jit_middleware.errors import AdapterError, ConfigurationError
 
@@ -29,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return demo.demo(given[1:])
         arguments = _parser().parse_args(with_ids_protected(given))
         command: Callable[[argparse.Namespace], int] = arguments.command
-        return command(arguments)
+        with one_command():
+            return command(arguments)
     except SystemExit as ended:  # argparse has printed its help or its complaint
         return ended.code if isinstance(ended.code, int) else WRONG_USE
     except ConfigurationError as error:
@@ -41,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except AdapterError as error:
         complain(f"{error.public} ({error})")
         return NO
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
+        complain(*map(str, interrupted.args))
         return INTERRUPTED
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         sys.stderr.close()
@@ -52,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="jit-middleware",
         description="Single sign-on and just-in-time users in front of a WSGI or ASGI application.",
-        epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use. Settings come from JIT_* variables.",
+        epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use, 130 interrupted. "
+        "Settings come from JIT_* variables.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in _COMMANDS:

@@ -25,6 +25,7 @@ from jit_middleware.cli.terminal import (
     time_text,
 )
 from jit_middleware.model import JSON, Account, Prelink, User
+from jit_middleware.overtaking import identity_mark, remembered_until
 from jit_middleware.ports import Ledger, Transaction, Users
 from jit_middleware.provisioning.adoption import COLLISIONS, Finding, KnownUser, Terms, Verdict, report
 from jit_middleware.provisioning.batches import (
@@ -255,11 +256,14 @@ def _prelink(arguments: argparse.Namespace) -> int:
         return NO if refused else DONE
     complain(*(f"line {each.row.line}: {each.reason}" for each in refused))
     if refused:
-        complain(f"{len(refused)} of {len(judged)} rows are refused, so nothing is written.")
+        rows_are = "row is" if len(judged) == 1 else "rows are"
+        complain(f"{len(refused)} of {len(judged)} {rows_are} refused, so nothing is written.")
     elif done:
-        say(f"Batch {place.batch}: {len(judged)} users wait for their first sign-in until {time_text(place.until)}.")
+        users_wait = "1 user waits" if len(judged) == 1 else f"{len(judged)} users wait"
+        say(f"Batch {place.batch}: {users_wait} for their first sign-in until {time_text(place.until)}.")
     else:
-        say(f"All {len(judged)} rows are good. Say --apply to write them.")
+        good = "The row is good." if len(judged) == 1 else f"All {len(judged)} rows are good."
+        say(f"{good} Say --apply to write {'it' if len(judged) == 1 else 'them'}.")
     return NO if refused else DONE
 
 
@@ -277,10 +281,21 @@ def _undo(arguments: argparse.Namespace) -> int:
             await undo_batch(tx, batch, found, unlink=arguments.unlink, actor=actor(), at=clock.now(), event_id=event)
         return found
 
+    settings = Settings.load()
+
+    async def mark(tx: Transaction) -> None:
+        # For those who are signing in by these identities just now; committed before their sessions are looked for.
+        found, now = await find_batch(tx, batch), clock.now()
+        links = () if found is None else found.links
+        marks = [identity_mark(link.connection, link.issuer, link.subject) for link in links]
+        await tx.leave_marks(marks, at=now, until=remembered_until(now, idle=settings.session.idle))
+
     async def question(ledger: Ledger) -> Undone | None:
+        if arguments.apply and arguments.unlink:
+            await ledger.transaction(mark)
         return await ledger.transaction(work)
 
-    found = converse(Settings.load(), question)
+    found = converse(settings, question)
     if found is None:
         complain(f"There is no batch {batch!r}.")
         return NO

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 
+from jit_middleware.audit import EVENT_TYPES
 from jit_middleware.audit.export import to_line
 from jit_middleware.cli.conversation import converse
 from jit_middleware.cli.terminal import DONE, WrongUse, columns, json_option, positive, say, time_text
 from jit_middleware.model import AuditEvent
 from jit_middleware.ports import Ledger
 from jit_middleware.settings import Settings
+from jit_middleware.settings.values import one_of
 
 NAME = "audit"
 HELP = "List the audit trail, or export it as JSON lines."
@@ -74,6 +77,8 @@ def _export(arguments: argparse.Namespace) -> int:
 def _read(arguments: argparse.Namespace, limit: int | None, take: Callable[[AuditEvent], object]) -> None:
     """Hand over the events that were asked for, page by page; ``None`` is all of them."""
     kind: str | None = arguments.type
+    if kind is not None and kind not in EVENT_TYPES:
+        raise WrongUse(f"There are no events of the type {kind!r}{_meant(kind)}")
     user: str | None = arguments.user
 
     async def question(ledger: Ledger) -> None:
@@ -81,7 +86,10 @@ def _read(arguments: argparse.Namespace, limit: int | None, take: Callable[[Audi
         left = limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(_PAGE, left)
-            page = await ledger.list_audit(after=after, type=kind, user_id=user, limit=size)
+            try:
+                page = await ledger.list_audit(after=after, type=kind, user_id=user, limit=size)
+            except LookupError:
+                raise WrongUse(f"--after: there is no event {after!r}.") from None
             for event in page:
                 take(event)
             if len(page) < size:
@@ -90,3 +98,10 @@ def _read(arguments: argparse.Namespace, limit: int | None, take: Callable[[Audi
             left = None if left is None else left - size
 
     converse(Settings.load(), question)
+
+
+def _meant(kind: str) -> str:
+    """What may have been meant, as the end of a sentence."""
+    near = get_close_matches(kind, sorted(EVENT_TYPES), n=1)
+    near = near or sorted(known for known in EVENT_TYPES if known.partition(".")[0] == kind.partition(".")[0])
+    return f": did you mean {one_of(near)}?" if near else f". There are: {', '.join(sorted(EVENT_TYPES))}."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 
+from jit_middleware.cli.interrupts import run
 from jit_middleware.cli.live import Step, check_connection, check_database, check_redis, check_user_store
 from jit_middleware.cli.live_saml import check_saml
 from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json, time_text
@@ -55,7 +55,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 def _live(settings: Settings) -> list[Step]:
     return [
-        *asyncio.run(_ask_providers(settings)),
+        *run(lambda _: _ask_providers(settings)),
         check_database(settings),
         *check_user_store(settings),
         *check_redis(settings),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from jit_middleware.cli.interrupts import Interrupts, heard, run
 from jit_middleware.ports import Ledger
 from jit_middleware.settings import Settings
 
@@ -21,15 +21,15 @@ def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]]) -> 
 
     from jit_middleware.outside import open_ledger  # only now: it brings every room of the house along
 
-    async def conversation() -> T:
-        ledger = open_ledger(settings)
+    async def conversation(interrupts: Interrupts) -> T:
+        ledger = open_ledger(settings, patient=True)
         try:
             await ledger.prepare()
-            return await question(ledger)
+            return await question(heard(ledger, interrupts))
         finally:
             await ledger.close()
 
-    return asyncio.run(conversation())
+    return run(conversation)
 
 
 def actor() -> str:

@@ -119,6 +119,12 @@ def _provider(connection: SAMLConnection, body: bytes, now: int) -> Iterator[Ste
     until = "no end" if metadata.valid_until is None else f"valid for {(metadata.valid_until - now) // _DAY} days"
     signed = "signature verified" if connection.metadata_certificates else "signature not asked for"
     yield Step(f"{name} metadata", True, f"{metadata.entity_id}; {until}; {signed}")
+    if connection.metadata_certificates and metadata.valid_until is None:
+        detail = (
+            "warning: signed without an end (validUntil), so an old copy would be believed for ever, with keys that "
+            "the provider has given up since: ask the signer for an end"
+        )
+        yield Step(f"{name} metadata end", True, detail)
     yield from (_certificate(f"{name} provider's certificate", pem, now) for pem in metadata.certificates)
     yield from _requests(connection, metadata)
     if connection.sp_keys and not metadata.logout:

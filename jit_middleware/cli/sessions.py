@@ -11,6 +11,13 @@ from jit_middleware.cli.conversation import actor, converse
 from jit_middleware.cli.finding import find_user_id
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
 from jit_middleware.model import JSON, SessionRecord
+from jit_middleware.overtaking import (
+    connection_mark,
+    identity_mark,
+    own_session_mark,
+    remembered_until,
+    session_mark,
+)
 from jit_middleware.ports import Ledger, Transaction
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
@@ -93,11 +100,23 @@ def _revoke(arguments: argparse.Namespace) -> int:
         live = await tx.list_sessions()
         return sum([await end(tx, connection=name) for name in sorted({each.connection for each in live})])
 
+    settings = Settings.load()
+
+    async def mark(tx: Transaction) -> None:
+        # For those of whom it is meant and who are signing in just now; committed before the sessions are looked for.
+        now = clock.now()
+        everywhere = [connection_mark(each.name) for each in settings.connections] if arguments.all else ()
+        marks = everywhere or await _marks(
+            tx, selectors["user_id"], selectors["connection"], selectors["idp_session"], selectors["session_id"]
+        )
+        await tx.leave_marks(marks, at=now, until=remembered_until(now, idle=settings.session.idle))
+
     async def question(ledger: Ledger) -> int | str:
         if selectors["user_id"] is not None:
             selectors["user_id"], problem = await find_user_id(ledger, selectors["user_id"])
             if problem:
                 return problem
+        await ledger.transaction(mark)
         if not arguments.all:
             return await ledger.transaction(lambda tx: end(tx, **selectors))
         total = 0
@@ -105,7 +124,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
             total += count
         return total
 
-    count = converse(Settings.load(), question)
+    count = converse(settings, question)
     if isinstance(count, str):
         complain(count)
         return NO
@@ -117,6 +136,21 @@ def _revoke(arguments: argparse.Namespace) -> int:
     if not is_done:
         complain("No live session matches.")
     return DONE if is_done else NO
+
+
+async def _marks(
+    tx: Transaction, user_id: str | None, connection: str | None, idp_session: str | None, session_id: str | None
+) -> Sequence[str]:
+    """What those answer to who are signing in just now, and whose session would have been one of these."""
+    if session_id is not None:
+        return ()
+    if user_id is None:
+        if connection is None:
+            return ()
+        return [connection_mark(connection) if idp_session is None else session_mark(connection, idp_session)]
+    links = [link for link in await tx.list_links(user_id) if connection in {None, link.connection}]
+    people = [identity_mark(link.connection, link.issuer, link.subject) for link in links]
+    return people if idp_session is None else [own_session_mark(who, idp_session) for who in people]
 
 
 def _wrong_use(arguments: argparse.Namespace, named: Sequence[str]) -> str | None:

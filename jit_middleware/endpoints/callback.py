@@ -6,6 +6,7 @@ session, begins anew once, and then stops on a page.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,8 @@ from jit_middleware.provisioning import Arrival
 from jit_middleware.provisioning.lifecycle import refusal
 from jit_middleware.sso.state import LIFETIME, restarts_of
 from jit_middleware.sso.strategy import LoginState, Strategy
+
+log = logging.getLogger("jit_middleware")
 
 _LARGEST_FORM = 65_536
 
@@ -98,6 +101,8 @@ async def enter(
         check_step_up(house, identity, attempt.step_up)
         signed_in = await _sign_in(house, request, identity, attempt, reference)
     except (LoginError, AdapterError) as failure:
+        if isinstance(failure, LoginError) and identity is not None:
+            await _use_up(house, identity.once, reference)
         error = as_unmet(failure, attempt.step_up) or failure
         if isinstance(error, StepUpRefused) and error is failure and not _insists(attempt):
             return await _insist(house, request, strategy, attempt)
@@ -115,6 +120,23 @@ async def enter(
         return _with_cookies(refused, attempt.forget)
     await house.housekeeping.sweep_if_due()
     return redirect(attempt.target, status=303, cookies=[*signed_in, *attempt.forget])
+
+
+async def _use_up(house: House, keys: Sequence[OnceKey], reference: str) -> None:
+    """Take the one use of a message that verified and signs nobody in: the person may be let in some minutes later, and
+    whoever has the message by then must not be them (SAML Profiles §4.1.4.5)."""
+    if not keys:
+        return
+
+    async def take(tx: Transaction) -> None:
+        for each in keys:
+            await tx.claim_once(each.purpose, each.key, each.until)
+
+    try:
+        await house.ledger.transaction(take)
+    except AdapterError as failure:
+        if failure.reason != "once_key":  # it was used before, and that is why it is refused
+            log.error("the refused message of reference=%s may be used again: %s", reference, failure.reason)
 
 
 def _insists(attempt: Attempt) -> bool:

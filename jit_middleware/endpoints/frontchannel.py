@@ -34,7 +34,8 @@ async def frontchannel(house: House, request: Request, name: str) -> Response:
         raise LogoutNotVerified("logout_session_missing", "iss and sid are both needed")
     if not hmac.compare_digest(issuer.encode("utf-8", "replace"), receiver.issuer.encode()):
         raise LogoutNotVerified("issuer_mismatch")
-    if len(idp_session) <= _LONGEST_SID:
+    # Anybody may ask: a name that nobody here goes by costs one read, and no place in the queue of the writers.
+    if len(idp_session) <= _LONGEST_SID and await house.ledger.has_provider_session(name, idp_session):
         await revoke(house, ProviderSessions((idp_session,)), connection=name, cause="frontchannel_logout")
     try:
         headers = security_headers(framed_by=await receiver.framing_urls())

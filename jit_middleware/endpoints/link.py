@@ -14,12 +14,12 @@ from dataclasses import replace
 from typing import Final
 
 from jit_middleware.audit import identity_key
+from jit_middleware.endpoints.attempts import ATTEMPTS, may_try
 from jit_middleware.endpoints.forms import form_once
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.login import begin
 from jit_middleware.endpoints.refusal import log_refusal, refuse
 from jit_middleware.errors import (
-    Conflict,
     InvitationUnusable,
     LinkLimited,
     LinkRefused,
@@ -38,9 +38,6 @@ from jit_middleware.sso.state import LIFETIME
 from jit_middleware.sso.strategy import Strategy
 from jit_middleware.sso.tickets import LinkTicket, shows
 
-#: So many passwords for one account in each quarter of an hour.
-ATTEMPTS: Final = 5
-WINDOW: Final = 900
 _LARGEST_FORM: Final = 16_384
 _LONGEST_PASSWORD: Final = 1_024
 
@@ -95,7 +92,7 @@ async def _confirmation(house: House, request: Request, strategy: Strategy) -> R
     form = await form_once(request, _LARGEST_FORM)
     if not shows(ticket, form.get(LINK_FIELD)):
         return _unknown(house, request, strategy.name)
-    refusal = await _prove(house, ticket, form.get("password", ""))
+    refusal = await _prove(house, strategy.tenant, ticket, form.get("password", ""))
     if isinstance(refusal, LinkLimited):
         return await _refuse(house, request, strategy, refusal, ticket)
     if refusal is not None:
@@ -106,33 +103,14 @@ async def _confirmation(house: House, request: Request, strategy: Strategy) -> R
     return await _go(house, request, strategy, ticket, proof)
 
 
-async def _prove(house: House, ticket: LinkTicket, password: str) -> LoginError | None:
+async def _prove(house: House, tenant: str, ticket: LinkTicket, password: str) -> LoginError | None:
     """Why this is not proof enough, or ``None``. The attempt counts before the password is looked at."""
     users = house.users
-    if users is None or not await _may_try(house, ticket.user_id):
+    if users is None or not await may_try(house.ledger, tenant, ticket.user_id, at=house.clock.now()):
         return LinkLimited("link_attempts", f"{ATTEMPTS} passwords were tried for this account")
     if len(password) > _LONGEST_PASSWORD or not await users.check_password(ticket.user_id, password):
         return LinkRefused("link_password_wrong", "the password is not that of the account")
     return None
-
-
-async def _may_try(house: House, user_id: str) -> bool:
-    window = house.clock.now() // WINDOW
-    until = (window + 2) * WINDOW
-    for number in range(ATTEMPTS):
-        if await _claim(house, f"{user_id}:{window}:{number}", until):
-            return True
-    return False
-
-
-async def _claim(house: House, key: str, until: int) -> bool:
-    try:
-        await house.ledger.transaction(lambda tx: tx.claim_once("link_attempt", key, until))
-    except Conflict as conflict:
-        if conflict.reason == "once_key":
-            return False
-        raise
-    return True
 
 
 async def _refuse(

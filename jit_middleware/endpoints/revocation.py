@@ -4,6 +4,8 @@ A selector says whose sessions are meant. Who speaks for a connection reaches on
 connection, and by an e-mail address only within the domains that the connection is believed about. What is ended is
 ended in one transaction with the single use of the message that asks for it, the feed that tells every worker, and the
 audit trail: ``session.ended`` for each session, ``signal.received`` for the message.
+
+Before that, in a transaction of its own, marks are left for logins that are on their way (:mod:`.overtaking`).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final, assert_never
 
 from jit_middleware.endpoints.house import House
+from jit_middleware.endpoints.marking import ENDING, leave_marks, marks_meant, marks_of_users
 from jit_middleware.endpoints.selectors import (
     Everywhere,
     Measure,
@@ -65,10 +68,21 @@ async def revoke(
     reference = reference or house.reference()
     work = _Work(house, connection, cause, reference, measure)
     try:
-        candidates = await _candidates(house, selector, connection, measure)
+        address = _address(house, selector, connection)
+        overtakes = measure in ENDING and not isinstance(selector, OneSession)
+        if selector is not None and overtakes:
+            await leave_marks(house, lambda tx: work.marks(tx, selector, address, signal))
+        candidates = await _candidates(house, address, measure)
+        if candidates and overtakes:
+            await leave_marks(house, lambda tx: work.marks_of(tx, candidates, signal))
         if measure is Measure.WITHDRAW_EMAIL and house.users is not None:
-            # No call to an outside store inside a transaction; it may be repeated, so it goes first.
-            for user_id in await house.ledger.transaction(lambda tx: work.people(tx, selector, candidates)):
+            # No call to an outside store inside a transaction. It goes first, since a store that fails must be asked
+            # again when the message comes again; but not for a message that was acted on, which says nothing about an
+            # address set since.
+            meant = await house.ledger.transaction(lambda tx: work.unheard(tx, selector, candidates, signal))
+            if meant is None:
+                return Revoked(repeated=True)
+            for user_id in meant:
                 await house.users.update(user_id, _NO_LONGER_VOUCHED)
         done = await _once(
             signal, lambda: house.ledger.transaction(lambda tx: work.run(tx, selector, candidates, signal))
@@ -128,6 +142,28 @@ class _Work:
             await tx.append_audit(event)
         await self.tell(tx, signal, people, done)
         return done
+
+    async def marks(
+        self, tx: Transaction, selector: Selector, address: str | None, signal: Signal | None
+    ) -> Sequence[str]:
+        """The marks of those who are meant; none for a message that was acted on, which says nothing about logins
+        since. Raises ``_Missed``."""
+        if await _was_heard(tx, signal):
+            return ()
+        believed = address if self.measure is Measure.END_SESSIONS else None
+        return await marks_meant(
+            tx, selector, self.connection or "", believed, lambda who: _issuer(self.house, self.connection, who)
+        )
+
+    async def marks_of(self, tx: Transaction, candidates: Sequence[str], signal: Signal | None) -> Sequence[str]:
+        """The marks of these users at this connection, in the same way."""
+        return () if await _was_heard(tx, signal) else await marks_of_users(tx, candidates, self.connection)
+
+    async def unheard(
+        self, tx: Transaction, selector: Selector | None, candidates: Sequence[str], signal: Signal | None
+    ) -> Sequence[str] | None:
+        """The users that are meant by a message that is new; ``None`` when it was acted on. Raises ``_Missed``."""
+        return None if await _was_heard(tx, signal) else await self.people(tx, selector, candidates)
 
     async def miss(self, tx: Transaction, signal: Signal | None, done: Revoked) -> Revoked:
         """Nobody is meant, and the message is used up all the same."""
@@ -254,6 +290,10 @@ class _Work:
             await tx.append_audit(event)
 
 
+async def _was_heard(tx: Transaction, signal: Signal | None) -> bool:
+    return signal is not None and await tx.is_taken(signal.receipt.once.purpose, signal.receipt.once.key)
+
+
 async def _claim(tx: Transaction, signal: Signal | None) -> None:
     if signal is not None:
         once = signal.receipt.once
@@ -292,20 +332,25 @@ async def _tell_store(house: House, done: Revoked) -> None:
             )
 
 
-async def _candidates(
-    house: House, selector: Selector | None, connection: str | None, measure: Measure
-) -> Sequence[str]:
-    """The ids of the users who have the e-mail address that is meant. Raises ``_Missed``.
-
-    Sessions end of whoever bears it. An account is closed only where somebody vouches that the address is theirs: it
-    may have been given to somebody else since, or never have been.
-    """
+def _address(house: House, selector: Selector | None, connection: str | None) -> str | None:
+    """The e-mail address by which somebody is meant, ``None`` without one. Raises ``_Missed``."""
     if not isinstance(selector, Person) or not isinstance(selector.subject, EmailSubject):
-        return ()
+        return None
     email = plain_email(selector.subject.email)
     domains = next((each.verified_domains for each in house.settings.connections if each.name == connection), ())
     if email is None or domain_of(email) not in domains:
         raise _Missed("subject_foreign")
+    return email
+
+
+async def _candidates(house: House, email: str | None, measure: Measure) -> Sequence[str]:
+    """The ids of the users who have the e-mail address that is meant.
+
+    Sessions end of whoever bears it. An account is closed only where somebody vouches that the address is theirs: it
+    may have been given to somebody else since, or never have been.
+    """
+    if email is None:
+        return ()
 
     async def find(tx: Transaction) -> Sequence[User]:
         return [] if tx.users is None else await tx.users.find(email=email)

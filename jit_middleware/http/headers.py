@@ -116,7 +116,7 @@ class Scrubber:
     [(b'host', b'app.example.com')]
     """
 
-    __slots__ = ("_doomed_keys", "_ordinary", "are_ordinary", "environ_keys", "is_clean", "raw_names")
+    __slots__ = ("_doomed_keys", "_ordinary", "environ_keys", "is_clean", "raw_names")
 
     def __init__(self, names: Iterable[str] = DEFAULT_IDENTITY_HEADERS) -> None:
         raw_names: set[bytes] = set()
@@ -129,9 +129,16 @@ class Scrubber:
         self.raw_names: frozenset[bytes] = frozenset(raw_names)
         self._doomed_keys = self.environ_keys | OWNED_ENVIRON_KEYS
         self._ordinary = _ORDINARY - self.raw_names
-        #: Whether an environ holds nothing to remove, and whether header names are everyday ones that need no look.
+        #: Whether an environ holds nothing to remove.
         self.is_clean = self._doomed_keys.isdisjoint
-        self.are_ordinary = self._ordinary.issuperset
+
+    def are_clean(self, names: Iterable[bytes]) -> bool:
+        """Whether :meth:`clean_headers` removes no header that has one of these names."""
+        return not any(self._is_doomed(name) for name in names)
+
+    def _is_doomed(self, name: bytes) -> bool:
+        # A name padded with blanks counts as the name: some gateway may trim it.
+        return name not in self._ordinary and name.strip().lower() in self.raw_names
 
     def clean_environ(self, environ: dict[str, object]) -> None:
         """Remove the headers and the ``OWNED_ENVIRON_KEYS`` from ``environ``, in place: pass a copy."""
@@ -141,14 +148,10 @@ class Scrubber:
             environ.pop(key, None)
 
     def clean_headers(self, headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """A new list without the named headers; the others keep their order, spelling and number.
-
-        A name padded with blanks counts as the name: some gateway may trim it.
-        """
-        ordinary, doomed = self._ordinary, self.raw_names
-        if ordinary.issuperset(map(_NAME_OF, headers)):
+        """A new list without the named headers; the others keep their order, spelling and number."""
+        if self._ordinary.issuperset(map(_NAME_OF, headers)):
             return list(headers)
-        return [pair for pair in headers if pair[0] in ordinary or pair[0].strip().lower() not in doomed]
+        return [pair for pair in headers if not self._is_doomed(pair[0])]
 
 
 def _words(name: str) -> Sequence[str]:

@@ -9,9 +9,9 @@ from typing import Literal, Protocol, TypeAlias
 from jit_middleware.model import Session, User
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """A request as the core sees it.
+    """A request as the core sees it, which nobody changes (each field of a frozen dataclass takes five times as long).
 
     ``path`` is the decoded path below the mount point (``SCRIPT_NAME``/``root_path`` taken off), undecodable bytes as
     lone surrogates. ``headers`` are lower-case names with latin-1 values, in the order received, duplicates kept.
@@ -45,9 +45,10 @@ class Response:
     body: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admission:
-    """A request that goes on to the app as this user; made once per cached session and shared by its requests.
+    """A request that goes on to the app as this user; made once per cached session and shared by its requests, so
+    nobody changes it.
 
     ``environ`` and ``scope`` are what the app is to see (keys to set), ``headers`` request headers to add.
     """
@@ -75,14 +76,15 @@ class PassThrough:
     """Hand the request to the app; ``admission`` is ``None`` for an anonymous one on a public path.
 
     ``cookie`` is the Cookie header without our own cookies (empty: drop the header). ``basis`` is what an answer that
-    takes long must be judged by, where there is a session. ``shown`` and ``added`` are the edge's: what it makes of
-    this decision once, it finds here again, since the next request of the same browser gets the same object.
+    takes long must be judged by, where there is a session. ``shown``, ``kept`` and ``added`` are the edge's: what it
+    makes of this decision once, it finds here again, since the next request of the same browser gets the same object.
     """
 
     admission: Admission | None
     cookie: str
     basis: Basis | None = field(default=None, compare=False, repr=False)
     shown: dict[str, object] | None = field(default=None, compare=False, repr=False)
+    kept: tuple[bytes, bytes] | None = field(default=None, compare=False, repr=False)
     added: Sequence[tuple[bytes, bytes]] = field(default=(), compare=False, repr=False)
 
 

@@ -139,7 +139,8 @@ class Arrivals:
         first = link.first_login_at is None
         if first:
             await tx.mark_first_login(link, self._clock.now())
-        user = replace(user, roles=plan.roles, status=Status.ACTIVE)
+        if user.roles != plan.roles or user.status is not Status.ACTIVE:
+            user = replace(user, roles=plan.roles, status=Status.ACTIVE)
         return _arrival(user, plan, login, first_login=first)
 
     # --- somebody new ---------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from types import MappingProxyType
 from typing import Final
 
 from jit_middleware.audit import session_ended
-from jit_middleware.errors import AccountClosed, AccountPending, AccountSuspended, NotProvisioned, SeatsFull
+from jit_middleware.errors import AccountClosed, AccountPending, AccountSuspended, Conflict, NotProvisioned, SeatsFull
 from jit_middleware.model import JSON, SEATED, Account, AuditEvent, Grant, SessionRecord, Status
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning.seats import has_free_seat
@@ -129,8 +129,9 @@ async def move(
     """The account as it is after the trigger; ``None`` when the table has no such step, and then nothing is written.
 
     ``actor`` names who or what did it (``cli:ann``, ``login``, ``signal:<connection>``), ``cause`` a finer reason,
-    ``reference`` ties it to a request. Raises ``SeatsFull`` when the step would need a seat and none is free. With a
-    user store outside the ledger, the caller tells that store after the commit.
+    ``reference`` ties it to a request. Raises ``SeatsFull`` when the step would need a seat and none is free, and
+    ``Conflict`` when somebody else moves the account meanwhile. With a user store outside the ledger, the caller tells
+    that store after the commit.
     """
     account = await tx.find_account(account.user_id) or account
     found = destination(account, trigger)
@@ -200,6 +201,9 @@ async def _seat_after(
         return account.seat  # it keeps what it has: somebody with the minimal role only has none
     if await has_free_seat(tx, settings, account.tenant, at=at):
         return True
+    if await tx.has_moved(account):
+        # Whoever was quicker has given this very account the seat that was left: judged again, it needs none.
+        raise Conflict("status")
     if trigger is Trigger.LOGIN and settings.seats_when_full == "minimal_role":
         return False
     raise SeatsFull("seats_full", f"all {settings.seat_limit} seats are taken")

@@ -115,12 +115,12 @@ def new_profile(
 def _plan_roles(policy: Policy, user: User, held: tuple[Grant, ...], desired: Desired, changes: ProfileChanges) -> Plan:
     add, remove = policy.roles.changes(held, desired)
     remove += [grant for grant in _seatless_grants(held) if grant not in remove]
-    plan = _plan(user, held, add, remove, changes)
+    kept = tuple(Grant(role, policy.roles.source) for role in sorted(desired.kept))
+    plan = _plan(user, held, add, remove, changes, unavailable=desired.unavailable, kept=kept)
     if policy.settings.role_sync == "exclusive":
         # The provider decides alone: what only the app's own store knows goes as well.
         plan = replace(plan, roles=tuple(sorted({grant.role for grant in plan.grants})))
-    kept = tuple(Grant(role, policy.roles.source) for role in sorted(desired.kept))
-    return replace(plan, unavailable=desired.unavailable, kept=kept)
+    return plan
 
 
 def _plan_seatless(policy: Policy, user: User, held: tuple[Grant, ...]) -> Plan:
@@ -140,13 +140,20 @@ def _minimal(policy: Policy) -> frozenset[str]:
 
 
 def _plan(
-    user: User, held: tuple[Grant, ...], add: Sequence[Grant], remove: Sequence[Grant], changes: ProfileChanges
+    user: User,
+    held: tuple[Grant, ...],
+    add: Sequence[Grant],
+    remove: Sequence[Grant],
+    changes: ProfileChanges,
+    *,
+    unavailable: bool = False,
+    kept: tuple[Grant, ...] = (),
 ) -> Plan:
     grants = (*(grant for grant in held if grant not in remove), *add)
     still = {grant.role for grant in grants}
     # An app's own store may know roles that the ledger never granted: those stay.
     roles = (set(user.roles) - {grant.role for grant in remove}) | still
-    return Plan(changes, tuple(add), tuple(remove), grants, tuple(sorted(roles)))
+    return Plan(changes, tuple(add), tuple(remove), grants, tuple(sorted(roles)), unavailable, kept)
 
 
 def _sorted(grants: Iterable[Grant]) -> list[Grant]:

@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from jit_middleware.audit import AuditTrail
-from jit_middleware.errors import Conflict, NotProvisioned
+from jit_middleware.errors import Conflict, LoginOvertaken, NotProvisioned
 from jit_middleware.model import Account, IdentityLink, LinkProof, Prelink, User, VerifiedIdentity
+from jit_middleware.overtaking import is_overtaken, marks_of
 from jit_middleware.ports import Clock, Ledger, Transaction, Users
 from jit_middleware.provisioning.arrival import Arrival, Arrivals, Creation, Entry, Login, write_user
 from jit_middleware.provisioning.creation import CreationAlarm
@@ -32,6 +33,8 @@ from jit_middleware.provisioning.rehearsal import CurtainFallen, OnPaper, check_
 from jit_middleware.provisioning.steps import Steps
 
 T = TypeVar("T")
+
+_NEVER_OVERTAKEN: Final = 1 << 62  # seconds
 
 Finish = Callable[[Transaction, Arrival], Awaitable[T]]
 
@@ -63,7 +66,7 @@ class Provisioner:
         return what it returns.
 
         ``proof`` shows that the person holds a certain account. Raises ``NotProvisioned`` (nothing is written; ``path``
-        is what was asked), ``Conflict("once_key")`` from ``finish``, ``StoreUnavailable``.
+        is what was asked), ``LoginOvertaken``, ``Conflict("once_key")`` from ``finish``, ``StoreUnavailable``.
         """
         steps = Steps()
         made: list[str] = []
@@ -87,6 +90,7 @@ class Provisioner:
 
         Raises ``NotProvisioned``, ``StoreUnavailable``.
         """
+        identity = replace(identity, begun_at=_NEVER_OVERTAKEN)  # it is no login on its way
         with _accounted_for(steps):
             login = self._login(identity, steps, reference="", proof=None)
             try:
@@ -137,7 +141,9 @@ class Provisioner:
         try:
             user = await _user_of(entry, users)
         except (Conflict, NotProvisioned):
-            if intent is not None:  # it holds a seat, and nobody is going to be made
+            # It holds a seat, and nobody is going to be made. A store that fails may have made them all the same: then
+            # the intent stays, for the next login to take up.
+            if intent is not None:
                 await self._ledger.transaction(lambda tx: _forget(tx, intent))
             raise
         entered = proposed.so_far() if isinstance(entry, Creation) else proposed
@@ -161,7 +167,12 @@ class Provisioner:
             arrival = await self._arrivals.arriving(tx, entered, link, user, final, None)
             return await finish(tx, arrival), arrival
 
-        settled = await self._ledger.transaction(settle)
+        try:
+            settled = await self._ledger.transaction(settle)
+        except NotProvisioned as refused:
+            if intent is not None and refused.reason == "subject_changed":  # the store has made nobody for it
+                await self._ledger.transaction(lambda tx: _forget(tx, intent))
+            raise
         if settled is None:
             return await self._outside(users, login, finish)
         done, arrival = settled
@@ -264,7 +275,10 @@ class Provisioner:
 
     async def _find_link(self, tx: Transaction, login: Login) -> tuple[IdentityLink, Account | None] | None:
         identity = login.identity
-        found = await tx.find_link(identity.connection, identity.issuer, identity.subject)
+        marks = marks_of(identity, login.mapped.email)
+        found, marked_at = await tx.find_login(identity.connection, identity.issuer, identity.subject, marks)
+        if is_overtaken(identity.begun_at, marked_at):
+            raise LoginOvertaken("revoked_meanwhile", "signed out after this login was begun")
         if found is not None:
             login.policy.matcher.check_known(found[0], login.proof, login.steps)
         return found

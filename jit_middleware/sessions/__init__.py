@@ -11,6 +11,7 @@ from jit_middleware.sessions.feed import Knowledge, RevocationFeed
 from jit_middleware.sessions.housekeeping import Housekeeping
 from jit_middleware.sessions.lifecycle import Sessions
 from jit_middleware.sessions.live import Ending, LiveConnection, Watch
+from jit_middleware.sessions.overtaken import Overtaken
 from jit_middleware.sessions.probe import Probe, RefreshProbes
 from jit_middleware.sessions.step_up import StepUpRules
 
@@ -20,6 +21,7 @@ __all__ = [
     "Housekeeping",
     "Knowledge",
     "LiveConnection",
+    "Overtaken",
     "Probe",
     "RefreshProbes",
     "RevocationFeed",

@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Set
+from typing import Final
 
 from jit_middleware.http.messages import Admission, PassThrough
+from jit_middleware.model import StepUp
 
-_LONGEST_HEADER = 1_024
-_MOST_HEADERS = 4_096
+_LONGEST_HEADER: Final = 1_024
+_MOST_HEADERS: Final = 4_096
+_NOTHING_MET: Final[tuple[StepUp | None, float]] = (None, -math.inf)
 
 
 class CachedSession:
     """A verified cookie and what follows from it. ``header`` is the whole Cookie header it is remembered under;
-    ``auth_time`` when the person authenticated, minus infinity where the provider did not tell it."""
+    ``auth_time`` when the person authenticated, minus infinity where the provider did not tell it. ``met`` is the
+    step-up demand that it was last seen to meet, and until when it does (monotonic): one value, since threads share
+    it."""
 
-    __slots__ = ("admission", "auth_time", "deadline", "header", "session_id", "user_id")
+    __slots__ = ("admission", "auth_time", "deadline", "header", "met", "session_id", "user_id")
 
     def __init__(
         self, admission: Admission, session_id: str, user_id: str, deadline: float, auth_time: float = -math.inf
@@ -31,7 +36,8 @@ class CachedSession:
         self.user_id = user_id
         self.deadline = deadline
         self.auth_time = auth_time
-        self.header = ""
+        self.met = _NOTHING_MET
+        self.header: str | bytes = ""
 
     def pass_with(self, cookie: str) -> PassThrough:
         """The pass-through with this rest of the Cookie header."""
@@ -44,7 +50,7 @@ class SessionCache:
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._by_cookie: dict[str, CachedSession] = {}
-        self._by_header: dict[str, tuple[CachedSession, PassThrough]] = {}
+        self._by_header: dict[str | bytes, tuple[CachedSession, PassThrough]] = {}
         self.get = self._by_cookie.get
         self.get_by_header = self._by_header.get
 
@@ -61,15 +67,19 @@ class SessionCache:
         while self._by_cookie.setdefault(cookie, entry) is not entry:
             self.drop(cookie)
 
-    def put_header(self, header: str, entry: CachedSession, passed: PassThrough) -> None:
+    def put_header(
+        self, header: str | bytes, entry: CachedSession, passed: PassThrough
+    ) -> tuple[CachedSession, PassThrough]:
         """Find the entry and this pass-through by the whole header too, in place of the one it came with before."""
+        known = entry, passed
         if len(header) > _LONGEST_HEADER:
-            return
+            return known
         if len(self._by_header) >= _MOST_HEADERS:
             self._by_header.clear()
         self._by_header.pop(entry.header, None)
         entry.header = header
-        self._by_header[header] = entry, passed
+        self._by_header[header] = known
+        return known
 
     def drop(self, cookie: str) -> None:
         """Forget the entry under this cookie."""

@@ -2,8 +2,14 @@
 
 One small read tells a worker which sessions, users or connections changed since its last one; what is named leaves
 the cache at once, and open connections that stand on it are marked. The read is shared: one reader at a time, the
-others wait for its answer. Age is measured on the monotonic clock from before the read began, so that the bound holds
-whatever the database takes.
+others wait for its answer, whether it is good or bad. Age is measured on the monotonic clock from before the read
+began, so that the bound holds whatever the database takes.
+
+Once a read has failed nobody waits for the next one but who makes it: a database that hangs costs one request its time,
+and all others go on, or are refused, at once.
+
+Each read also compares the two clocks. When the wall clock has gone further than the monotonic one, the machine was
+suspended, and nothing that was measured before still holds: everything known is forgotten.
 """
 
 from __future__ import annotations
@@ -24,6 +30,8 @@ from jit_middleware.sessions.live import LiveConnections
 _PAGE = 1_000
 _TRY_AGAIN = 1.0
 _RECORD_AGAIN = 60.0
+_LONGEST_READ = 30.0
+_MOST_DRIFT = 2.0
 
 log = logging.getLogger("jit_middleware.sessions")
 
@@ -39,6 +47,14 @@ class _Outage:
     since: float
     reason: str
     refused: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What the last read failed with; all who ask before ``until`` (monotonic) are told it."""
+
+    error: StoreUnavailable
+    until: float
 
 
 class RevocationFeed:
@@ -75,6 +91,9 @@ class RevocationFeed:
         self._hurry: object = None
         self._hearers: dict[Callable[[], None], None] = {}
         self._outage: _Outage | None = None
+        self._failure: _Failure | None = None
+        self._read_under_way = -math.inf
+        self._wall_ahead: float | None = None
         self._unrecorded: list[AuditEvent] = []
         self._record_at = -math.inf
         self.live = LiveConnections()
@@ -88,12 +107,23 @@ class RevocationFeed:
         ``StoreUnavailable`` when the feed has not been readable for longer than the grace period.
         """
         asked = self._clock.monotonic()
-        if asked < self.fresh_until - ahead:
+        if asked < self.fresh_until - ahead or self._goes_on_without(asked, self._read_under_way + _LONGEST_READ):
             return
         async with self._reading:
-            if self._read_began >= asked or asked < self.fresh_until - ahead:
-                return  # the reader before us began after we asked
+            if self._read_began >= asked or asked < self.fresh_until - ahead or self._goes_on_without(asked):
+                return  # the reader before us began after we asked, or has failed since
             await self._read()
+
+    async def look(self) -> Knowledge:
+        """How good the knowledge is, by a read that is a second old at most; for who asks whether the database answers.
+
+        During an outage the answer comes without waiting for a read that is under way. Raises nothing.
+        """
+        try:
+            await self.ensure_fresh(ahead=max(0.0, self.max_staleness - _TRY_AGAIN))
+        except StoreUnavailable as error:
+            log.debug("knowledge of revocations: %s", error)
+        return self.knowledge
 
     def hurry(self) -> None:
         """Something changed: the next request reads the feed, and so does who watches open connections, at once.
@@ -103,8 +133,7 @@ class RevocationFeed:
         # In this order: a read that is under way looks for the mark after it has set the time.
         self._hurry = object()
         self.fresh_until = -math.inf
-        for hear in list(self._hearers):
-            hear()
+        self._call_hearers()
 
     def tell_of_hurry(self, hear: Callable[[], None]) -> None:
         """Have ``hear`` called by each ``hurry``, on its thread; it must not wait for anything."""
@@ -127,8 +156,20 @@ class RevocationFeed:
             return "within_grace"
         return "unchecked" if self._serve_unchecked and self.position is not None else "refused"
 
+    def _call_hearers(self) -> None:
+        for hear in list(self._hearers):
+            hear()
+
     async def _read(self) -> None:
         hurry, began = self._hurry, self._clock.monotonic()
+        self._compare_clocks(began)
+        self._read_under_way = began
+        try:
+            await self._read_pages(hurry, began)
+        finally:
+            self._read_under_way = -math.inf
+
+    async def _read_pages(self, hurry: object, began: float) -> None:
         try:
             while True:
                 page = await self._ledger.read_feed(self.position, _PAGE)
@@ -136,10 +177,9 @@ class RevocationFeed:
                 if len(page.entries) < _PAGE:
                     break
         except StoreUnavailable as error:
-            self._bridge(error, began)
-            self._fresh_until(began + _TRY_AGAIN if self._serve_unchecked else self._bridged_until(began), hurry)
+            self._fail(error, began, hurry)
             return
-        self._read_began = began
+        self._read_began, self._failure = began, None
         self._fresh_until(began + self.max_staleness, hurry)
         if self._outage is not None or self._unrecorded:
             self._recover()
@@ -163,20 +203,60 @@ class RevocationFeed:
         if self._hurry is not hurry:
             self.fresh_until = -math.inf
 
+    def _compare_clocks(self, measured: float) -> None:
+        """Forget everything when the wall clock has run ahead of the monotonic one since the last read.
+
+        A monotonic clock that stands still while the machine sleeps, or a hypervisor that pauses it, would otherwise
+        stretch every deadline by that time. A wall clock that was put right looks the same, and costs one look each.
+        """
+        ahead = self._clock.now() - measured
+        before, self._wall_ahead = self._wall_ahead, ahead
+        if before is None or ahead - before <= _MOST_DRIFT:
+            return
+        log.warning("the clock jumped ahead by %d s: all sessions are looked up again", ahead - before)
+        self._read_began = -math.inf
+        self._cache.clear()
+        self.live.name_all()
+        self._call_hearers()
+
     # --- when it cannot be read ---------------------------------------------------------------------------------
 
-    def _bridge(self, error: StoreUnavailable, began: float) -> None:
-        """Go on with what is known, or raise ``error``."""
+    def _fail(self, error: StoreUnavailable, began: float, hurry: object) -> None:
+        """Go on with what is known, or raise ``error``; everybody who waits does the same."""
+        now = self._clock.monotonic()
+        # One that fails at once is tried again at once, since it holds up nobody.
+        until = now + min(_TRY_AGAIN, now - began)
         if self._outage is None:
             self._outage = _Outage(began, error.reason)
-        if self.position is None or not (self._serve_unchecked or began < self._read_began + self._grace):
+        self._failure = _Failure(error.afresh(), until)
+        if not self._may_go_on(now):
             self._outage.refused = True
             raise error
         log.error("revocation feed unreadable, serving on what was known (%s): %s", self.knowledge, error)
+        self._fresh_until(now + _TRY_AGAIN if self._serve_unchecked else self._bridged_until(now), hurry)
 
-    def _bridged_until(self, began: float) -> float:
+    def _goes_on_without(self, asked: float, reading_until: float = -math.inf) -> bool:
+        """Whether a request goes on with what is known because the last read failed; false: it has to read.
+
+        It does so if it came before the failure was known or just afterwards, or while another request tries again.
+        Raises what that read raised when the request is to be refused.
+        """
+        failure = self._failure
+        if failure is None or (asked >= failure.until and asked >= reading_until):
+            return False
+        if not self._may_go_on(self._clock.monotonic()):
+            outage = self._outage
+            if outage is not None:
+                outage.refused = True
+            raise failure.error.afresh()
+        return True
+
+    def _may_go_on(self, now: float) -> bool:
+        return self.position is not None and (self._serve_unchecked or now < self._read_began + self._grace)
+
+    def _bridged_until(self, now: float) -> float:
         """When to try again; never beyond the grace period."""
-        return min(began + min(_TRY_AGAIN, self._grace / 10), self._read_began + self._grace)
+        return min(now + min(_TRY_AGAIN, self._grace / 10), self._read_began + self._grace)
 
     def _recover(self) -> None:
         """The feed is readable again: leave one audit event about it, now or after a later read."""

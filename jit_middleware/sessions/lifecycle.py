@@ -15,15 +15,18 @@ from datetime import UTC, datetime
 from jit_middleware.errors import StoreUnavailable
 from jit_middleware.http.cookies import Splitter, values
 from jit_middleware.http.messages import Admission, PassThrough
+from jit_middleware.http.paths import is_own
 from jit_middleware.keyring import Envelope
 from jit_middleware.model import Session, SessionRecord, SessionView, Status, User, VerifiedIdentity
+from jit_middleware.overtaking import is_view_overtaken, marks_of
 from jit_middleware.ports import Clock, Ledger, TokenSource, Users
 from jit_middleware.sessions.cache import CachedSession, SessionCache
 from jit_middleware.sessions.cookie import SessionCookie
 from jit_middleware.sessions.feed import Knowledge, RevocationFeed
 from jit_middleware.sessions.live import Watch
+from jit_middleware.sessions.overtaken import Overtaken
 from jit_middleware.sessions.probe import Beginning, RefreshProbes
-from jit_middleware.sessions.step_up import StepUpRules
+from jit_middleware.sessions.step_up import NOBODY, StepUpRules
 from jit_middleware.settings import SessionSettings
 
 log = logging.getLogger("jit_middleware.sessions")
@@ -54,11 +57,13 @@ class Sessions:
         tokens: TokenSource,
         step_up: StepUpRules | None = None,
         probes: RefreshProbes | None = None,
+        overtaken: Overtaken | None = None,
     ) -> None:
         self._settings = settings
         #: What paths ask for beyond a session; ``None`` when none does.
         self.step_up = step_up
         self._probes = probes
+        self._overtaken = overtaken
         self.cookie = cookie
         self._name = cookie.name
         self._split = Splitter(cookie.name, own_cookies)
@@ -83,31 +88,53 @@ class Sessions:
 
     # --- the hot path -------------------------------------------------------------------------------------------
 
-    def admitter(self, own_path: str) -> Callable[[str, str], PassThrough | None]:
+    def admitter(self, own_path: str) -> Callable[[str, str | bytes], PassThrough | None]:
         """The hot path, as ``admit(path, cookie)``: the pass-through for a cookie that this process has verified and
         that is fresh, or ``None``. No I/O, no coroutine, no lock. Paths below ``own_path`` are never passed on, nor
-        those that ask for more than the session shows.
+        those that ask for more than the session shows. ``cookie`` is the Cookie header as the edge has it: text, or
+        bytes.
         """
-        cache, feed, monotonic, split = self._cache, self._feed, self._monotonic, self._split
-        get_by_header = cache.get_by_header
+        feed, monotonic, remember, rules = self._feed, self._monotonic, self._remember, self.step_up
+        get_by_header = self._cache.get_by_header
+        demands = None if rules is None else rules.known
 
-        def admit(path: str, cookie: str) -> PassThrough | None:
-            if path.startswith(own_path):
+        def admit(path: str, cookie: str | bytes) -> PassThrough | None:
+            if own_path in path and is_own(path, own_path) is not None:
                 return None
-            known = get_by_header(cookie)
+            known = get_by_header(cookie) or remember(cookie)
             if known is None:
-                value, rest = split(cookie)
-                entry = None if value is None else cache.get(value)
-                if entry is None:
-                    return None
-                passed = entry.pass_with(rest)
-                cache.put_header(cookie, entry, passed)
-            else:
-                entry, passed = known
+                return None
+            entry, passed = known
             now = monotonic()
-            return passed if now < entry.deadline and now < feed.fresh_until else None
+            if now >= entry.deadline or now >= feed.fresh_until:
+                return None
+            if demands is None:
+                return passed
+            demand = demands.get(path, NOBODY)
+            if demand is None:
+                return passed
+            met, until = entry.met
+            return passed if (met is demand and now < until) or self._meets(path, entry, now) else None
 
-        return admit if self.step_up is None else _demanding(admit, self.step_up, self._clock)
+        return admit
+
+    def _remember(self, header: str | bytes) -> tuple[CachedSession, PassThrough] | None:
+        """What is known of the session cookie in this header; next time it is found by the whole header."""
+        value, rest = self._split(header if isinstance(header, str) else header.decode("latin-1"))
+        entry = None if value is None else self._cache.get(value)
+        return None if entry is None else self._cache.put_header(header, entry, entry.pass_with(rest))
+
+    def _meets(self, path: str, entry: CachedSession, measured: float) -> bool:
+        """Whether the session meets what the path asks for; remembered as long as it lasts, from ``measured`` on."""
+        rules = self.step_up
+        demand = None if rules is None else rules.demand(path)
+        if rules is None or demand is None:
+            return True
+        lasts = rules.lasting(demand, entry, self._clock.now())
+        if lasts < 0:
+            return False
+        entry.met = demand, measured + lasts
+        return True
 
     # --- with a look at the ledger ------------------------------------------------------------------------------
 
@@ -139,12 +166,8 @@ class Sessions:
         return None
 
     async def knowledge(self) -> Knowledge:
-        """How good the knowledge of revocations is that requests are served on; reads the feed when it is time."""
-        try:
-            await self._feed.ensure_fresh()
-        except StoreUnavailable as error:
-            log.debug("knowledge of revocations: %s", error)
-        return self._feed.knowledge
+        """How good the knowledge of revocations is that requests are served on; reads the feed once a second."""
+        return await self._feed.look()
 
     def ids_in(self, cookie: str) -> tuple[str, ...]:
         """The session ids of the cookies that we have signed, live or not."""
@@ -165,24 +188,23 @@ class Sessions:
             user = view.account.user if self._users is None else await self._outside_user(self._users, view)
         if view is None or user is None:
             self._cache.drop(value)
+            if view is not None and self._overtaken is not None:
+                await self._overtaken.end(view)
             return None
         record = view.session
         step = max(1, self._settings.idle // _TOUCHES_PER_IDLE_LIMIT)
         lasts: float
-        if now - record.last_seen_at >= step:
-            lasts = step if await self._touch(session_id, now) else _TRY_AGAIN
+        # Ahead of now: seen by a clock that was wrong. The idle limit begins anew, and no entry lasts longer for it.
+        if not -step < now - record.last_seen_at < step:
+            lasts = step if await self._touch(session_id, now) else min(_TRY_AGAIN, step)
         else:
-            lasts = record.last_seen_at + step - now
+            lasts = min(step, record.last_seen_at + step - now)
         lasts = min(lasts, record.expires_at - now)
         if self._users is not None:
             # The app changes its own users without telling us.
             lasts = min(lasts, self._settings.users_max_staleness)
         if record.refresh_token is not None and self._probes is not None:
-            welcome = await self._probes.look(record)
-            if welcome <= 0:
-                self._cache.drop(value)
-                return None
-            lasts = min(lasts, welcome)
+            lasts = min(lasts, self._probes.look(record))
         # One text where there are two equal ones: thousands of these are kept.
         owner = user.id if user.id == record.user_id else record.user_id
         admission = self._inject(user, public_session(record, owner))
@@ -224,7 +246,7 @@ class Sessions:
     def _is_servable(self, view: SessionView, now: int) -> bool:
         """Whether the records say so; the idle limit, which is for requests, apart."""
         record = view.session
-        if record.ended_at is not None or now >= record.expires_at:
+        if record.ended_at is not None or now >= record.expires_at or is_view_overtaken(view):
             return False
         return view.account.status is Status.ACTIVE and record.connection in self._connections
 
@@ -240,8 +262,8 @@ class Sessions:
 
     # --- begin and end ------------------------------------------------------------------------------------------
 
-    def open(self, identity: VerifiedIdentity, user_id: str) -> SessionRecord:
-        """A new session for this identity, to be added in the login's transaction."""
+    def open(self, identity: VerifiedIdentity, user_id: str, *, email: str | None = None) -> SessionRecord:
+        """A new session for this identity, to be added in the login's transaction; ``email`` is the user's."""
         now = self._clock.now()
         ceiling = now + self._settings.absolute
         if identity.session_ceiling is not None:
@@ -266,33 +288,23 @@ class Sessions:
             auth_time=identity.auth_time,
             refresh_token=beginning.refresh_token,
             probe_at=beginning.probe_at,
+            begun_at=identity.begun_at,
+            marks=marks_of(identity, email),
         )
 
     def logout_hint(self, record: SessionRecord) -> str | None:
         """What the provider wants to see again at logout, in clear."""
         return None if record.logout_hint is None else self._hints.open(record.logout_hint, now=self._clock.now())
 
+    async def finish(self) -> None:
+        """Let what is going on beside the requests come to its end; for a server that stops."""
+        if self._probes is not None:
+            await self._probes.finish()
+
     def forget(self, cookie: str) -> None:
         """Drop what this worker knows of the session; the feed tells the others."""
         for value in values(cookie, self._name):
             self._cache.drop(value)
-
-
-def _demanding(
-    admit: Callable[[str, str], PassThrough | None], rules: StepUpRules, clock: Clock
-) -> Callable[[str, str], PassThrough | None]:
-    """The hot path where some paths ask for more: one look-up for the others, a comparison for these."""
-    known = rules.known
-
-    def demand(path: str, cookie: str) -> PassThrough | None:
-        passed = admit(path, cookie)
-        if passed is None or known.get(path, rules) is None:
-            return passed
-        basis = passed.basis
-        is_enough = isinstance(basis, CachedSession) and rules.unmet(path, basis, clock.now()) is None
-        return passed if is_enough else None
-
-    return demand
 
 
 def public_session(record: SessionRecord, owner: str) -> Session:

@@ -1,12 +1,16 @@
 """The refresh probe: the provider is asked now and then, by a refresh token, whether the person is still welcome.
 
 Theory of operation. The token of the login lies sealed in the session's row, with the time from which on the provider
-is to be asked. The first request that loads the session after that time takes the question by a conditional write:
-one worker asks, all others serve the session meanwhile. Providers may replace the token at each use and take a second
-use for theft (RFC 9700 §4.14.2), so what they answer is kept in one write, and the old token is not used again.
+is to be asked. The first request that loads the session after that time is served, and puts the question into the
+:class:`~jit_middleware.sessions.line.Line` of its connection. What stands there is asked beside the requests, so that
+a provider that hangs holds up nobody, and nobody who leaves takes the answer along. A question is taken by a
+conditional write: one worker asks. Providers may replace the token at each use and take a second use for theft (RFC
+9700 §4.14.2), so what they answer is kept in one write, which is tried until it is done, and the old token is not used
+again.
 
-A refusal ends the session. A provider that does not answer, or not by the protocol, is forgiven for the grace period.
-What the provider says about the person is not read: a probe changes no user.
+A refusal ends the session: by the feed, within its bound. A provider that does not answer, or not by the protocol, is
+forgiven for the grace period; while it does not, it is asked one question at a time, and who waits meanwhile is
+forgiven along with the one who asked. What the provider says about the person is not read: a probe changes no user.
 """
 
 from __future__ import annotations
@@ -15,19 +19,28 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import partial
+from typing import Final, Literal, TypeAlias
 
 from jit_middleware.audit import AuditTrail
-from jit_middleware.errors import AdapterError, ProviderRefused, StoreUnavailable, VerificationError
+from jit_middleware.errors import AdapterError, ProviderRefused, ProviderUnavailable, VerificationError
 from jit_middleware.keyring import Envelope
 from jit_middleware.model import SessionRecord, VerifiedIdentity
-from jit_middleware.ports import Clock, Ledger, Transaction
+from jit_middleware.ports import Background, Clock, Ledger, Transaction
+from jit_middleware.sessions.line import Line, Question, Seat
 
 log = logging.getLogger("jit_middleware.sessions")
+
+#: Returns after so many seconds.
+Pause: TypeAlias = Callable[[float], Awaitable[None]]
 
 _LEASE: Final = 60  # longer than asking can take; after that another worker may ask
 _MEANWHILE: Final = 5
 _ASK_AGAIN: Final = 60
+_WRITE_AGAIN: Final = 1.0
+_A_MOMENT: Final = 0.05
+_LAST_MOMENTS: Final = 200
+_MOST_UNWRITTEN: Final = 1_000
 #: RFC 6749 §5.2, and the errors of OIDC Core §3.1.2.6 by which providers say that the person has to come themself.
 _GONE: Final = frozenset(
     {"invalid_grant", "interaction_required", "login_required", "consent_required", "account_selection_required"}
@@ -57,16 +70,32 @@ class Beginning:
 
 
 class RefreshProbes:
-    """Asks for the sessions of those connections that have a probe."""
+    """Asks for the sessions of those connections that have a probe.
+
+    It is done in ``background``, where ``pause`` lets time pass.
+    """
 
     def __init__(
-        self, probes: Mapping[str, Probe], *, ledger: Ledger, envelope: Envelope, audit: AuditTrail, clock: Clock
+        self,
+        probes: Mapping[str, Probe],
+        *,
+        ledger: Ledger,
+        envelope: Envelope,
+        audit: AuditTrail,
+        clock: Clock,
+        background: Background,
+        pause: Pause,
     ) -> None:
         self._probes = probes
+        self._lines = {name: Line(clock) for name in probes}
         self._ledger = ledger
         self._envelope = envelope
         self._audit = audit
         self._clock = clock
+        self._background = background
+        self._pause = pause
+        # What the provider gave and the ledger has not taken, by session: with the lease under which it was asked.
+        self._unwritten: dict[str, tuple[int, str]] = {}
 
     def begin(self, identity: VerifiedIdentity, now: int) -> Beginning:
         """What a session of this identity takes along. One that cannot be asked about lasts as long as an answer."""
@@ -80,64 +109,157 @@ class RefreshProbes:
             return Beginning(ends_by=now + probe.every)
         return Beginning(self._envelope.seal(identity.refresh_token, now), now + probe.every)
 
-    async def look(self, session: SessionRecord) -> float:
-        """Ask if it is time; for how many seconds the session may be served without another look. 0: it has ended."""
-        probe, now = self._probes.get(session.connection), self._clock.now()
-        if probe is None or session.refresh_token is None or session.probe_at is None:
+    def look(self, session: SessionRecord) -> float:
+        """For how many seconds the session may be served without another look. If it is time, asking begins."""
+        probe, now, due = self._probes.get(session.connection), self._clock.now(), session.probe_at
+        if probe is None or session.refresh_token is None or due is None:
             return math.inf
-        if now < session.probe_at:
-            return session.probe_at - now
-        lease = now + _LEASE
-        try:
-            if not await self._ledger.claim_probe(session.id, due=session.probe_at, lease=lease):
-                return _MEANWHILE
-            return await self._ask(session, session.refresh_token, probe, lease)
-        except StoreUnavailable as error:
-            # A database that can be read but not written ends no session that is alive.
-            log.warning("a session is not asked about, or the answer is not kept: %s", error)
-            return _MEANWHILE
+        # One that lies further ahead than any that is set now: a clock was wrong, or the interval is shorter by now.
+        if now < due <= now + max(probe.every, _LEASE):
+            return due - now
+        self._lines[session.connection].add(Question(session, due, session.refresh_token))
+        self._begin(session.connection)
+        return _MEANWHILE
 
-    async def _ask(self, session: SessionRecord, sealed: str, probe: Probe, lease: int) -> float:
+    async def finish(self) -> None:
+        """Let what is being asked come to its end, for some seconds; for a server that stops."""
+        for line in self._lines.values():
+            line.take_all()
+        for _ in range(_LAST_MOMENTS):
+            if not any(line.is_asking for line in self._lines.values()):
+                return
+            await self._pause(_A_MOMENT)
+
+    # --- asking, beside the requests ----------------------------------------------------------------------------
+
+    def _begin(self, connection: str) -> None:
+        """Have somebody ask, unless enough are at it already."""
+        line = self._lines[connection]
+        seat = line.take_seat() if line else None
+        if seat is not None:
+            self._background(partial(self._serve, connection, seat))
+
+    async def _serve(self, connection: str, seat: Seat) -> None:
+        line = self._lines[connection]
+        try:
+            while line.keep_seat(seat) and (question := line.take()) is not None:
+                await self._ask(question, self._probes[connection], line)
+                self._begin(connection)  # there may be room for one more now
+        except AdapterError as error:
+            # A database that can be read but not written ends no session that is alive. Those who wait come again.
+            line.take_all()
+            log.warning("sessions are not asked about: %s", error)
+        finally:
+            line.leave_seat(seat)
+        self._begin(connection)  # for those who came while this one left
+
+    async def _ask(self, question: Question, probe: Probe, line: Line) -> None:
+        lease = await self._claim(question)
+        if lease is None:
+            return
+        sealed = self._token_of(question)
         token = self._envelope.open(sealed, now=self._clock.now())
         if token is None:
-            return await self._end(session, "refresh_refused")
+            await self._end(question.session, lease, "refresh_refused")
+            return
         try:
             renewed = await probe.refresh(token)
         except ProviderRefused as refusal:
             if refusal.reason in _GONE:
-                return await self._end(session, "refresh_refused")
-            return await self._forgive(session, sealed, probe, lease, refusal.reason)
+                line.answered()
+                await self._end(question.session, lease, "refresh_refused")
+                return
+            _tell(question, refusal.reason)
+            await self._forgive(question, probe, lease)
+        except ProviderUnavailable as error:
+            line.failed()
+            _tell(question, error.reason)
+            await self._forgive(question, probe, lease)
+            await self._forgive_others(probe, line)
         except (AdapterError, VerificationError) as error:
-            return await self._forgive(session, sealed, probe, lease, error.reason)
-        now = self._clock.now()
-        kept = sealed if renewed is None else self._envelope.seal(renewed, now)
-        return await self._keep(session, kept, lease, probe_at=now + probe.every, failing_since=None)
+            _tell(question, error.reason)
+            await self._forgive(question, probe, lease)
+        else:
+            line.answered()
+            now = self._clock.now()
+            kept = sealed if renewed is None else self._envelope.seal(renewed, now)
+            await self._keep(question.session, kept, lease, probe_at=now + probe.every, failing_since=None)
 
-    async def _forgive(self, session: SessionRecord, sealed: str, probe: Probe, lease: int, reason: str) -> float:
-        now = self._clock.now()
+    async def _claim(self, question: Question) -> int | None:
+        """Take the question: until when it is ours; ``None`` when it is somebody else's."""
+        lease = self._clock.now() + _LEASE
+        claimed = await self._ledger.claim_probe(question.session.id, due=question.due, lease=lease)
+        return lease if claimed else None
+
+    def _token_of(self, question: Question) -> str:
+        """The sealed token to ask with: one that could not be written, if nobody has asked since, else the row's."""
+        lease, sealed = self._unwritten.get(question.session.id, (None, ""))
+        return sealed if lease == question.due else question.sealed
+
+    async def _forgive(self, question: Question, probe: Probe, lease: int) -> None:
+        session, now = question.session, self._clock.now()
         since = now if session.probe_failing_since is None else session.probe_failing_since
-        log.warning("connection=%s does not say whether people are still welcome: %s", session.connection, reason)
         if now >= since + probe.grace:
-            return await self._end(session, "refresh_unreachable")
+            await self._end(session, lease, "refresh_unreachable")
+            return
         again = max(now + 1, min(now + min(probe.every, _ASK_AGAIN), since + probe.grace))
-        return await self._keep(session, sealed, lease, probe_at=again, failing_since=since)
+        await self._keep(session, self._token_of(question), lease, probe_at=again, failing_since=since)
+
+    async def _forgive_others(self, probe: Probe, line: Line) -> None:
+        """Those who waited while the provider did not answer are not asked about one after another."""
+        for question in line.take_all():
+            since = question.session.probe_failing_since
+            if since is not None and line.answered_at >= since and self._clock.now() >= since + probe.grace:
+                line.add(question)  # it has answered for others meanwhile: this session does not end unasked
+                continue
+            lease = await self._claim(question)
+            if lease is not None:
+                await self._forgive(question, probe, lease)
+
+    # --- what came of it ----------------------------------------------------------------------------------------
 
     async def _keep(
         self, session: SessionRecord, sealed: str, lease: int, *, probe_at: int, failing_since: int | None
-    ) -> float:
-        kept = await self._ledger.settle_probe(
-            session.id, lease=lease, probe_at=probe_at, failing_since=failing_since, refresh_token=sealed
+    ) -> None:
+        if len(self._unwritten) >= _MOST_UNWRITTEN:
+            self._unwritten.clear()
+        self._unwritten[session.id] = lease, sealed
+        settle = partial(
+            self._ledger.settle_probe,
+            session.id,
+            lease=lease,
+            probe_at=probe_at,
+            failing_since=failing_since,
+            refresh_token=sealed,
         )
-        return probe_at - self._clock.now() if kept else _MEANWHILE
+        if await self._insist(settle, lease):
+            self._unwritten.pop(session.id, None)
 
-    async def _end(self, session: SessionRecord, cause: Literal["refresh_refused", "refresh_unreachable"]) -> float:
+    async def _end(
+        self, session: SessionRecord, lease: int, cause: Literal["refresh_refused", "refresh_unreachable"]
+    ) -> None:
         async def end(tx: Transaction) -> None:
             for ended in await tx.end_sessions(self._clock.now(), session_id=session.id):
                 await tx.append_audit(self._audit.session_ended(ended, cause=cause))
 
-        try:
-            await self._ledger.transaction(end)
-        except AdapterError as error:
-            # This request is refused all the same, and the question comes up again when the lease is over.
-            log.error("session not ended, although it has to be (%s): %s", cause, error)
-        return 0
+        await self._insist(partial(self._ledger.transaction, end), lease)
+
+    async def _insist(self, write: Callable[[], Awaitable[object]], lease: int) -> bool:
+        """Write, as often as it takes within the lease; when that is over, the question comes up again."""
+        while True:
+            try:
+                await write()
+            except AdapterError as error:
+                is_last = self._clock.now() + _WRITE_AGAIN >= lease
+                said = "given up" if is_last else "tried again"
+                log.warning("what the provider said of a session is not written yet (%s): %s", said, error)
+                if is_last:
+                    return False
+            else:
+                return True
+            await self._pause(_WRITE_AGAIN)
+
+
+def _tell(question: Question, reason: str) -> None:
+    name = question.session.connection
+    log.warning("connection=%s does not say whether people are still welcome: %s", name, reason)

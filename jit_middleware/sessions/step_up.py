@@ -6,6 +6,7 @@ every rule there is, since nobody can tell which of them the app will think of.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
@@ -42,7 +43,8 @@ class StepUpRules:
     def __init__(self, rules: Sequence[StepUpRule], skews: Mapping[str, int]) -> None:
         self._rules = tuple((tuple(path.casefold() for path in rule.paths), rule) for rule in rules)
         self._skews = dict(skews)
-        #: The demands of paths asked for lately; ``None`` for a path without one.
+        self._demands: dict[StepUp, StepUp] = {}
+        #: The demands of paths asked for lately, equal ones as one object; ``None`` for a path without one.
         self.known: dict[str, StepUp | None] = {}
 
     def demand(self, path: str) -> StepUp | None:
@@ -51,7 +53,8 @@ class StepUpRules:
             return self.known[path]
         except KeyError:
             pass
-        demand = self._find(path or "/")
+        found = self._find(path or "/")
+        demand = None if found is None else self._demands.setdefault(found, found)
         if len(path) <= _LONGEST_PATH:
             if len(self.known) >= _PATHS_KEPT:
                 self.known.clear()
@@ -63,18 +66,24 @@ class StepUpRules:
         demand = self.demand(path)
         if demand is None:
             return None
+        return demand if self.lasting(demand, session, now) < 0 else None
+
+    def lasting(self, demand: StepUp, session: Standing, now: int) -> float:
+        """For how many seconds more the session meets the demand; less than 0: it does not."""
         shown = session.admission.session
-        return None if self._is_met(demand, shown.connection, shown.acr, session.auth_time, now) else demand
+        return self._lasting(demand, shown.connection, shown.acr, session.auth_time, now)
 
     def is_met_by(self, demand: StepUp, identity: VerifiedIdentity, now: int) -> bool:
         """Whether a session of the person who signs in would meet the demand."""
-        auth_time = float("-inf") if identity.auth_time is None else identity.auth_time
-        return self._is_met(demand, identity.connection, identity.acr, auth_time, now)
+        auth_time = -math.inf if identity.auth_time is None else identity.auth_time
+        return self._lasting(demand, identity.connection, identity.acr, auth_time, now) >= 0
 
-    def _is_met(self, demand: StepUp, connection: str, acr: str | None, auth_time: float, now: int) -> bool:
+    def _lasting(self, demand: StepUp, connection: str, acr: str | None, auth_time: float, now: int) -> float:
         if demand.acr and acr not in demand.acr:
-            return False
-        return demand.max_age is None or now <= auth_time + demand.max_age + self._skews.get(connection, 0)
+            return -math.inf
+        if demand.max_age is None:
+            return math.inf
+        return auth_time + demand.max_age + self._skews.get(connection, 0) - now
 
     def _find(self, path: str) -> StepUp | None:
         folded, unclear = path.casefold(), is_ambiguous(path)

@@ -15,6 +15,7 @@ from jit_middleware.settings.url import is_loopback, split_url
 from jit_middleware.settings.values import BadValue, one_of, shown, text, whole_seconds, word_list
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "private_key_jwt"]
+AssertionAudience = Literal["issuer", "token_endpoint"]
 ResponseMode = Literal["query", "form_post"]
 UserinfoUse = Literal["auto", "always", "never"]
 SessionCeiling = Literal["provider", "id_token"]
@@ -69,6 +70,7 @@ class OIDCConnection:
     client_secret: str | None = field(default=None, repr=False)
     private_key: str | None = field(default=None, repr=False)
     client_auth: ClientAuth | None = None
+    client_assertion_audience: AssertionAudience = "issuer"
     scopes: tuple[str, ...] = DEFAULT_SCOPES
     optional_scopes: tuple[str, ...] = ()
     response_mode: ResponseMode | None = None

@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias, cast
 
 import jmespath
 from jmespath import functions
-from jmespath.exceptions import JMESPathError
+from jmespath.exceptions import JMESPathError, ParseError
 
 from jit_middleware.settings.values import BadValue, shown, text
 
@@ -42,9 +42,8 @@ def expression(value: object) -> str:
     try:
         parsed = compiled(source).parsed
     except (JMESPathError, RecursionError) as broken:
-        raise BadValue(
-            f"{shown(source)} is not a JMESPath expression.", "see https://jmespath.org for its grammar."
-        ) from broken
+        problem = f"{shown(source)} is not a JMESPath expression{_place(broken, source)}."
+        raise BadValue(problem, "see https://jmespath.org for its grammar.") from broken
     if not _is_modest(parsed):
         problem = f"it has more than {_MOST_PARTS} parts, or they are nested more than {_DEEPEST} deep."
         raise BadValue(problem, "write a simpler JMESPath expression.")
@@ -76,6 +75,14 @@ def paths_mentioned(source: str) -> frozenset[ClaimPath]:
 def looks_at(source: str, paths: Collection[ClaimPath]) -> bool:
     """Whether the expression may look at something that lies at one of these paths, above or below it."""
     return any(path[: len(other)] == other[: len(path)] for path in paths_mentioned(source) for other in paths)
+
+
+def _place(broken: Exception, source: str) -> str:
+    """Where the parser has stopped; nothing where it does not say."""
+    if not isinstance(broken, ParseError):
+        return ""
+    column = int(broken.lex_position) + 1
+    return " (it ends too early)" if column > len(source) else f" (column {column})"
 
 
 _KNOWN_FUNCTIONS: Final = frozenset(cast("Mapping[str, object]", functions.Functions.FUNCTION_TABLE))

@@ -91,6 +91,7 @@ def _oidc_connection(
     issuer, client_id = reading.take(t.ISSUER, under=under), reading.take(t.CLIENT_ID, under=under)
     client_secret, private_key = reading.take(t.CLIENT_SECRET, under=under), reading.take(t.PRIVATE_KEY, under=under)
     client_auth = reading.take(t.CLIENT_AUTH, under=under)
+    client_assertion_audience = reading.take(t.CLIENT_ASSERTION_AUDIENCE, under=under)
     mapping = read_claims(reading, under, start.claims)
     _judge_claims(reading, under, mapping, provisioning)
     scopes = reading.take(t.SCOPES, under=under)
@@ -117,6 +118,7 @@ def _oidc_connection(
         client_secret=client_secret,
         private_key=private_key,
         client_auth=client_auth,
+        client_assertion_audience=client_assertion_audience,
         scopes=scopes,
         optional_scopes=optional_scopes,
         response_mode=response_mode,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from jit_middleware.errors import ConfigurationError
@@ -98,12 +98,32 @@ class Settings:
             if each.provisioning.link_policy != "never" and not each.verified_domains
         ]
         said += [
+            f"The connections {', '.join(names)} each make their roles the only ones (JIT_ROLE_SYNC=exclusive): "
+            "whoever signs in by more than one of them loses, at each login, the roles that the others have granted."
+            for names in _exclusive(self.connections)
+        ]
+        said += [
+            f"The metadata of {each.name} has to be signed, but idp_entity_id (JIT_SAML_IDP_ENTITY_ID) does not say "
+            "whose it is: the metadata of any provider that the same signer vouches for would do."
+            for each in self.connections
+            if isinstance(each, SAMLConnection) and each.metadata_certificates and each.idp_entity_id is None
+        ]
+        said += [
             f"The path {pattern} of JIT_STEP_UP needs no login: who is not signed in reaches it without a step-up."
             for rule in self.step_up
             for pattern in rule.paths
             if self.paths.classify(pattern.removesuffix("*")) in (Access.PUBLIC, Access.OPTIONAL)
         ]
         return tuple(said)
+
+
+def _exclusive(connections: Iterable[Connection]) -> Iterator[tuple[str, ...]]:
+    """The connections of one tenant that take each other's roles."""
+    by_tenant: dict[str, list[str]] = {}
+    for each in connections:
+        if each.provisioning.role_sync == "exclusive":
+            by_tenant.setdefault(each.tenant, []).append(each.name)
+    return (tuple(names) for names in by_tenant.values() if len(names) > 1)
 
 
 def _label(url: str) -> str:

@@ -99,6 +99,7 @@ APP_COOKIES: Final = Setting[tuple[str, ...]](
 _CLIENT_AUTH: Callable[[object], c.ClientAuth] = v.choice(
     "client_secret_basic", "client_secret_post", "private_key_jwt"
 )
+_ASSERTION_AUDIENCE: Callable[[object], c.AssertionAudience] = v.choice("issuer", "token_endpoint")
 _RESPONSE_MODE: Callable[[object], c.ResponseMode] = v.choice("query", "form_post")
 ISSUER: Final = Setting[str | None](
     ("issuer",),
@@ -118,6 +119,11 @@ CLIENT_AUTH: Final = Setting[c.ClientAuth | None](
     ("client_auth",), _CLIENT_AUTH, None,
     "How we authenticate at the token endpoint: `client_secret_basic`, `client_secret_post` or `private_key_jwt`.",
     shown="from metadata",
+)  # fmt: skip
+CLIENT_ASSERTION_AUDIENCE: Final = Setting[c.AssertionAudience](
+    ("client_assertion_audience",), _ASSERTION_AUDIENCE, "issuer",
+    "Whom `private_key_jwt` is written out to: the `issuer`, so that nobody else can use it, or, for a provider that "
+    "takes nothing else, its `token_endpoint`.",
 )  # fmt: skip
 PRESET: Final = Setting[str | None](
     ("preset",), op.preset, None,
@@ -303,8 +309,8 @@ COMMON: Final[tuple[Setting[object], ...]] = (
     *signals_table.SETTINGS,
 )  # fmt: skip
 OIDC_CONNECTION: Final[tuple[Setting[object], ...]] = (
-    ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, PRESET, SCOPES, RESPONSE_MODE,
-    PUSHED_AUTHORIZATION, ALGORITHMS, LABEL, TENANT,
+    ISSUER, CLIENT_ID, CLIENT_SECRET, PRIVATE_KEY, CLIENT_AUTH, CLIENT_ASSERTION_AUDIENCE, PRESET, SCOPES,
+    RESPONSE_MODE, PUSHED_AUTHORIZATION, ALGORITHMS, LABEL, TENANT,
     PROMPT, MAX_AGE, ACR_VALUES, USERINFO, SESSION_CEILING, REFRESH_PROBE, REFRESH_PROBE_GRACE,
     CLOCK_SKEW, VERIFIED_DOMAINS, policy_table.ALLOW_PRIVILEGED_ROLES,
     policy_table.MISSING_GROUPS, *signals_table.SETTINGS,

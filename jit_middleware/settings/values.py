@@ -298,7 +298,11 @@ def _decoded(value: object) -> object:
         return list(cast("Sequence[object]", value)) if isinstance(value, tuple) else value
     try:
         return cast("object", json.loads(value))
-    except ValueError as broken:
+    except json.JSONDecodeError as broken:
+        place = f"line {broken.lineno}, column {broken.colno}"
+        problem = f"it is not JSON ({place}: {broken.msg})."
+        raise BadValue(problem, "check its quotes, brackets and commas there.") from broken
+    except ValueError as broken:  # a number of more digits than Python reads
         raise BadValue("it is not JSON.", "check its quotes, brackets and commas.") from broken
     except RecursionError as deep:
         raise BadValue("its JSON is nested too deeply.", "write it flat.") from deep

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from hmac import compare_digest
 from typing import cast
 
@@ -27,6 +27,8 @@ _SESSIONS_KEPT = 4
 _STATE = re.compile(r"[A-Za-z0-9_-]{32,64}\.\d{1,2}", re.ASCII)
 _ROOM = 6_000
 _SUFFIX = re.compile(r"[A-Za-z0-9_-]{1,8}")
+_NAMES = tuple(field.name for field in fields(LoginState))
+_JSON = json.JSONEncoder(separators=(",", ":"))
 
 
 class LoginStates:
@@ -69,8 +71,7 @@ class LoginStates:
 
     def keep(self, login: LoginState, strategy: Strategy, cookie: str) -> list[tuple[str, str]]:
         """The Set-Cookie headers that bind this login to the browser, and drop its oldest ones beyond five."""
-        text = json.dumps(asdict(login), separators=(",", ":"))
-        sealed = self._envelope.seal(text, self._clock.now())
+        sealed = self._envelope.seal(_written(login), self._clock.now())
         kept = self._spec(login.state, strategy).set(sealed)
         return [kept, *(self._named(name, strategy).clear() for name in self._surplus(cookie, len(sealed)))]
 
@@ -119,7 +120,7 @@ class LoginStates:
                 if login is None or strategy is None or strategy.answer != "form_post" or login.state == finished:
                     continue
                 told = replace(login, replaces=(*login.replaces, session_id)[-_SESSIONS_KEPT:])
-                again = self._envelope.seal(json.dumps(asdict(told), separators=(",", ":")), login.created_at)
+                again = self._envelope.seal(_written(told), login.created_at)
                 headers.append(self._spec(login.state, strategy).set(again))
         return headers
 
@@ -154,6 +155,15 @@ class LoginStates:
             same_site="None" if crosses else "Lax",
             max_age=LIFETIME,
         )
+
+
+def _written(login: LoginState) -> str:
+    """What is sealed."""
+    values: dict[str, object] = {name: getattr(login, name) for name in _NAMES}
+    for name, part in (("proof", login.proof), ("step_up", login.step_up)):
+        if part is not None:
+            values[name] = asdict(part)  # these are rare: the rest needs no deep copy
+    return _JSON.encode(values)
 
 
 def _read(text: str) -> LoginState | None:

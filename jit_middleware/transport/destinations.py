@@ -32,6 +32,11 @@ class Target:
     path: str
     host_header: str
 
+    @property
+    def origin(self) -> tuple[str, str, int]:
+        """What a connection serves, and nothing else."""
+        return self.scheme, self.host, self.port
+
 
 @dataclass(frozen=True, slots=True)
 class Destinations:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
@@ -14,6 +13,7 @@ from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
 from jit_middleware.transport.destinations import Destinations, as_address
 from jit_middleware.transport.exchange import POOL, URLS_KEPT, Exchange, current, message, proxy_address
+from jit_middleware.transport.names import Names
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,6 +45,7 @@ class AsyncTransport:
         self._target = lru_cache(URLS_KEPT)(self._destinations.check_url)
         self._proxy = proxy
         self._ssl_context = ssl_context
+        self._names = Names()
         self._pid = os.getpid()
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpcore2.AsyncConnectionPool] = WeakKeyDictionary()
 
@@ -75,6 +76,8 @@ class AsyncTransport:
     async def close(self) -> None:
         import asyncio
 
+        self._names.close()
+        self._forget_closed_loops()
         pool = self._pools.pop(asyncio.get_running_loop(), None)
         if pool is not None:
             await pool.aclose()
@@ -96,15 +99,20 @@ class AsyncTransport:
         loop = asyncio.get_running_loop()
         pool = self._pools.get(loop)
         if pool is None:
+            self._forget_closed_loops()
             pool = self._pools[loop] = self._new_pool()
         return pool
+
+    def _forget_closed_loops(self) -> None:
+        for loop in [loop for loop in list(self._pools) if loop.is_closed()]:
+            self._pools.pop(loop, None)  # connections hold their loop, and so themselves
 
     def _new_pool(self) -> httpcore2.AsyncConnectionPool:
         import httpcore2
 
         context = self._ssl_context or httpcore2.default_ssl_context()
         plain = cast("AsyncNetworkBackend", httpcore2.AnyIOBackend())
-        backend = _Backend(self._destinations, plain)
+        backend = _Backend(self._destinations, plain, self._names)
         if self._proxy is None:
             return httpcore2.AsyncConnectionPool(ssl_context=context, network_backend=backend, **POOL)
         address, login = proxy_address(self._proxy)
@@ -114,9 +122,10 @@ class AsyncTransport:
 class _Backend(AsyncNetworkBackend):
     """Connects to addresses that were checked."""
 
-    def __init__(self, destinations: Destinations, plain: AsyncNetworkBackend) -> None:
+    def __init__(self, destinations: Destinations, plain: AsyncNetworkBackend, names: Names) -> None:
         self._destinations = destinations
         self._plain = plain
+        self._names = names
 
     async def connect_tcp(
         self,
@@ -130,7 +139,7 @@ class _Backend(AsyncNetworkBackend):
 
         exchange = current.get()
         exchange.connected = True
-        found = [host] if as_address(host) else await _look_up(host, port)
+        found = [host] if as_address(host) else await self._look_up(host, port)
         addresses = self._destinations.usable(host, found, loopback_only=exchange.loopback_only)
         failure: Exception = httpcore2.ConnectError()
         for position, address in enumerate(addresses):
@@ -146,18 +155,13 @@ class _Backend(AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await self._plain.sleep(seconds)
 
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        import httpcore2
 
-async def _look_up(host: str, port: int) -> list[str]:
-    """The addresses of a name."""
-    import asyncio
-
-    import httpcore2
-
-    try:
-        answers = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as failure:
-        raise httpcore2.ConnectError("name resolution") from failure
-    return [str(answer[4][0]) for answer in answers]
+        try:
+            return await self._names.look_up(host, port)
+        except (OSError, UnicodeError) as failure:
+            raise httpcore2.ConnectError("name resolution") from failure
 
 
 class _Stream(AsyncNetworkStream):

@@ -22,6 +22,9 @@ URLS_KEPT: Final = 64
 """How many URLs are remembered taken apart: a provider has a handful, and whether one may be fetched never changes."""
 
 
+_DEFAULTS: Final = (("User-Agent", "jit-middleware"), ("Accept", "application/json"))
+
+
 class PoolOptions(TypedDict):
     """How many connections are kept, and for how long (seconds)."""
 
@@ -113,19 +116,21 @@ current: ContextVar[Exchange] = ContextVar("jit_middleware_exchange")
 
 
 def message(exchange: Exchange) -> tuple[httpcore2.URL, list[tuple[str, str]]]:
-    """Address and headers of the request, as they go on the wire."""
+    """Address and headers of the request, for httpcore2."""
     import httpcore2
 
-    request, target = exchange.request, exchange.target
-    given = {name.lower() for name in request.headers}
-    defaults = (("User-Agent", "jit-middleware"), ("Accept", "application/json"))
-    headers = [
-        ("Host", target.host_header),
-        *request.headers.items(),
-        *((name, value) for name, value in defaults if name.lower() not in given),
-        ("Accept-Encoding", "identity"),
-    ]
-    return httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path), headers
+    target = exchange.target
+    url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    return url, message_headers(exchange)
+
+
+def message_headers(exchange: Exchange) -> list[tuple[str, str]]:
+    """The headers of the request as they go on the wire, but for the length of its body."""
+    given = exchange.request.headers
+    names = {name.lower() for name in given}
+    headers = [("Host", exchange.target.host_header), *given.items(), ("Accept-Encoding", "identity")]
+    headers += [(name, value) for name, value in _DEFAULTS if name.lower() not in names]
+    return headers
 
 
 def proxy_address(proxy: str) -> tuple[str, tuple[str, str] | None]:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Final
 
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
-from jit_middleware.transport.destinations import Destinations, as_address
+from jit_middleware.transport.destinations import Destinations, Target, as_address
 from jit_middleware.transport.exchange import POOL, URLS_KEPT, Exchange, current, message, proxy_address
 
 if TYPE_CHECKING:
     import ssl
 
-    import httpcore2
     from httpcore2 import SOCKET_OPTION, NetworkBackend, NetworkStream
+
+    from jit_middleware.transport.lines import Lines
 else:  # both are mere interfaces; importing them costs 40 ms that a start need not pay
     NetworkBackend = NetworkStream = object
 
@@ -32,7 +33,7 @@ class SyncTransport:
 
     ``insecure_hosts`` (hosts on this machine) may be spoken to over http. ``private_hosts`` may have private or
     loopback addresses. ``proxy`` is the URL of a proxy for every request, which then resolves the names.
-    ``ssl_context`` replaces the system's trust anchors (which ``SSL_CERT_FILE`` may name).
+    It is spoken to over http. ``ssl_context`` replaces the system's trust anchors (which ``SSL_CERT_FILE`` may name).
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class SyncTransport:
         self._target = lru_cache(URLS_KEPT)(self._destinations.check_url)
         self._proxy = proxy
         self._ssl_context = ssl_context
-        self._pools: dict[int, httpcore2.ConnectionPool] = {}  # by process: no connection is shared across a fork
+        self._ways: dict[int, Lines | _Proxied] = {}  # by process: no connection is shared across a fork
 
     async def fetch(self, request: Fetch) -> Fetched:
         import httpcore2
@@ -59,12 +60,12 @@ class SyncTransport:
         token = current.set(exchange)
         try:
             try:
-                return self._send(exchange)
+                return self._way().fetch(exchange)
             except (httpcore2.NetworkError, httpcore2.RemoteProtocolError):
                 if not exchange.may_repeat():
                     raise
                 exchange.again()
-                return self._send(exchange)
+                return self._way().fetch(exchange)
         except httpcore2.TimeoutException:
             raise ProviderUnavailable("deadline", target.host) from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError) as failure:
@@ -73,38 +74,60 @@ class SyncTransport:
             current.reset(token)
 
     async def close(self) -> None:
-        pool = self._pools.pop(os.getpid(), None)
-        if pool is not None:
-            pool.close()
+        way = self._ways.pop(os.getpid(), None)
+        if way is not None:
+            way.close()
 
-    def _send(self, exchange: Exchange) -> Fetched:
+    def _way(self) -> Lines | _Proxied:
+        pid = os.getpid()
+        if pid not in self._ways:
+            for parent in list(self._ways):
+                # Not closed: a lock in it may have been held by another thread when this process was forked off.
+                self._ways.pop(parent, None)
+            self._ways.setdefault(pid, self._new_way())
+        return self._ways[pid]
+
+    def _new_way(self) -> Lines | _Proxied:
+        import httpcore2
+
+        from jit_middleware.transport.lines import Lines
+
+        context = self._ssl_context or httpcore2.default_ssl_context()
+        backend = _Backend(self._destinations, httpcore2.SyncBackend())
+        if self._proxy is not None:
+            return _Proxied(self._proxy, context, backend)
+        context.set_alpn_protocols(["http/1.1"])
+
+        def connect(target: Target) -> NetworkStream:
+            stream = backend.connect_tcp(target.host, target.port)
+            return stream if target.scheme == "http" else stream.start_tls(context, target.host)
+
+        return Lines(connect)
+
+
+class _Proxied:
+    """The way through the operator's proxy: its tunnels and its login are httpcore2's business."""
+
+    def __init__(self, proxy: str, context: ssl.SSLContext, backend: NetworkBackend) -> None:
+        import httpcore2
+
+        address, login = proxy_address(proxy)
+        self._pool = httpcore2.HTTPProxy(
+            address, proxy_auth=login, ssl_context=context, network_backend=backend, **POOL
+        )
+
+    def fetch(self, exchange: Exchange) -> Fetched:
         url, headers = message(exchange)
         method, body = exchange.request.method, exchange.request.body
         waits = {"timeout": {"pool": exchange.left()}}
-        with self._pool().stream(method, url, headers=headers, content=body, extensions=waits) as answer:
+        with self._pool.stream(method, url, headers=headers, content=body, extensions=waits) as answer:
             judged = exchange.judge(answer.status, answer.headers)
             for chunk in answer.iter_stream():
                 exchange.take(chunk)
         return exchange.fetched(answer.status, judged)
 
-    def _pool(self) -> httpcore2.ConnectionPool:
-        pid = os.getpid()
-        if pid not in self._pools:
-            for parent in list(self._pools):
-                # Not closed: a lock in it may have been held by another thread when this process was forked off.
-                self._pools.pop(parent, None)
-            self._pools.setdefault(pid, self._new_pool())
-        return self._pools[pid]
-
-    def _new_pool(self) -> httpcore2.ConnectionPool:
-        import httpcore2
-
-        context = self._ssl_context or httpcore2.default_ssl_context()
-        backend = _Backend(self._destinations, httpcore2.SyncBackend())
-        if self._proxy is None:
-            return httpcore2.ConnectionPool(ssl_context=context, network_backend=backend, **POOL)
-        address, login = proxy_address(self._proxy)
-        return httpcore2.HTTPProxy(address, proxy_auth=login, ssl_context=context, network_backend=backend, **POOL)
+    def close(self) -> None:
+        self._pool.close()
 
 
 class _Backend(NetworkBackend):
@@ -154,7 +177,10 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
         found.extend(str(answer[4][0]) for answer in answers)
 
     resolver = threading.Thread(target=ask, name="jit-middleware-resolver", daemon=True)
-    resolver.start()
+    try:
+        resolver.start()
+    except RuntimeError as none:
+        raise httpcore2.ConnectError("name resolution") from none
     resolver.join(seconds)
     if resolver.is_alive():
         raise httpcore2.ConnectTimeout("name resolution")
@@ -172,6 +198,7 @@ class _Stream(NetworkStream):
 
     def __init__(self, plain: NetworkStream) -> None:
         self._plain = plain
+        self._socket: socket.socket = plain.get_extra_info("socket")
         self._held = b""
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
@@ -184,7 +211,14 @@ class _Stream(NetworkStream):
         exchange = current.get()
         if exchange.expired():
             raise httpcore2.ReadTimeout
-        return exchange.count(self._plain.read(max_bytes, exchange.left()))
+        try:
+            self._socket.settimeout(exchange.left())
+            data = self._socket.recv(max_bytes)
+        except TimeoutError as late:
+            raise httpcore2.ReadTimeout from late
+        except OSError as broken:
+            raise httpcore2.ReadError from broken
+        return exchange.count(data)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._held += buffer
@@ -195,15 +229,14 @@ class _Stream(NetworkStream):
         import httpcore2
 
         exchange = current.get()
-        connection = self._plain.get_extra_info("socket")
         rest = memoryview(self._held)
         self._held = b""
         while rest:
             if exchange.expired():
                 raise httpcore2.WriteTimeout
             try:
-                connection.settimeout(exchange.left())
-                count: int = connection.send(rest[:_PIECE])
+                self._socket.settimeout(exchange.left())
+                count = self._socket.send(rest[:_PIECE])
             except TimeoutError as late:
                 raise httpcore2.WriteTimeout from late
             except OSError as broken:
@@ -217,6 +250,12 @@ class _Stream(NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> NetworkStream:
+        import httpcore2
+
+        if self._plain.get_extra_info("ssl_object") is not None:
+            # What is read and written here goes to the socket, which knows of the outer TLS alone.
+            self._plain.close()
+            raise httpcore2.ConnectError("TLS inside TLS: the proxy must be an http one")
         # The handshake holds one deadline over all its messages by itself.
         return _Stream(self._plain.start_tls(ssl_context, server_hostname, current.get().left()))
 

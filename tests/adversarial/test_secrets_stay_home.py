@@ -126,6 +126,7 @@ def test_the_search_finds_what_it_looks_for(stage: Stage, provider: HostileProvi
     """Each kind of secret, were it logged, would be seen."""
     watched = Watched(stage)
     stage.log_in()
+    stage.browser.another().get("/_jit/callback/oidc?state=unknown.1&code=x")  # refused, and so in the log
     [code] = provider.codes
     [access_token] = provider.tokens
     id_token = next(text for text in provider.made if text.startswith("eyJ"))

@@ -61,6 +61,7 @@ def test_everything_an_assertion_says_is_read(verifier: ResponseVerifier) -> Non
         attributes={"urn:oid:0.9.2342.19200300.100.1.3": ("alice@corp.example",), "groups": ("staff", "admins")},
         friendly_names={"mail": "urn:oid:0.9.2342.19200300.100.1.3"},
         not_on_or_after=NOW - 2 + 600 + 120,
+        issued_at=NOW - 2,
     )
 
 

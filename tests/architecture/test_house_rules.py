@@ -126,9 +126,14 @@ def catches_everything(caught: ast.expr | None) -> bool:
 
 
 def passes_on(handler: ast.ExceptHandler) -> bool:
-    """Whether it only cleans up: its last statement is a bare ``raise``."""
-    last = handler.body[-1]
-    return isinstance(last, ast.Raise) and last.exc is None
+    """Whether it swallows nothing: it ends with a bare ``raise``, or by giving the error to who waits for the result."""
+    match handler.body[-1]:
+        case ast.Raise(exc=None):
+            return True
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="set_exception"), args=[ast.Name(id=given)])):
+            return given == handler.name
+        case _:
+            return False
 
 
 def last_name(node: ast.expr) -> str:

@@ -27,6 +27,7 @@ NOT_AT_IMPORT = {
     "fastapi",
     "flask",
     "granian",
+    "h11",
     "httpcore2",
     "httpx2",
     "jinja2",
@@ -68,7 +69,18 @@ middleware(environ, lambda status, headers: seen.append(status))
 assert seen == ["200 OK"], seen
 print(*sys.modules)
 """
-LOGINS_ONLY = {"authlib", "cryptography", "httpcore2", "httpx2", "jinja2", "joserfc", "asyncpg", "psycopg", "pymysql"}
+LOGINS_ONLY = {
+    "authlib",
+    "cryptography",
+    "h11",
+    "httpcore2",
+    "httpx2",
+    "jinja2",
+    "joserfc",
+    "asyncpg",
+    "psycopg",
+    "pymysql",
+}
 
 
 def test_a_worker_that_serves_a_session_loads_nothing_that_logins_need(tmp_path: Path) -> None:

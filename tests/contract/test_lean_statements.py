@@ -14,9 +14,11 @@ from sqlalchemy import Connection, bindparam, event, select
 from sqlalchemy.exc import DBAPIError
 
 from jit_middleware.errors import Conflict, StoreUnavailable
+from jit_middleware.model import Marks
 from jit_middleware_sqlalchemy import SQLAlchemyLedger, queries
 from jit_middleware_sqlalchemy.failures import is_missing_table
 from jit_middleware_sqlalchemy.lean import Fixed, Lean, Rows
+from jit_middleware_sqlalchemy.marks import asked
 from jit_middleware_sqlalchemy.schema import metadata
 from tests.contract.conftest import FakeClock, Rig, close_rig, tokens
 from tests.contract.test_database_failures import disconnect_everybody
@@ -41,7 +43,7 @@ def _nothing(*_: object) -> None:
 READS: list[tuple[Fixed, dict[str, object]]] = [
     (queries.FIND_SESSION, {"session": "s"}),
     (queries.FIND_SESSION, {"session": "100%"}),
-    (queries.FIND_LINK, {"identity": "%s ? $1 :identity"}),
+    (queries.FIND_LINK, {"identity": "%s ? $1 :identity", **asked(Marks("%s", "$1", email="?"))}),
     (queries.FIND_ACCOUNT, {"user": "nobody"}),
     (queries.FIND_TAKEN, {"provisioning": "k", "username": "alice", "tenant": "default"}),
     (queries.READ_FEED, {"after": 0, "limit": 10}),

@@ -198,7 +198,8 @@ def test_odd_keys_find_nothing_and_break_nothing(rig: Rig, odd: str) -> None:
 
     do(rig, look)
     assert rig.run(rig.ledger.find_session(odd)) is None
-    assert rig.run(rig.ledger.list_audit(after=odd)) == []
+    with pytest.raises(LookupError):
+        rig.run(rig.ledger.list_audit(after=odd))
     rig.run(rig.ledger.touch_session(odd, AT))
     if len(odd) > 255 or "\x00" in odd or "\ud800" in odd:
         with pytest.raises(NotProvisioned, match="feed_key"):
@@ -425,6 +426,34 @@ def test_a_session_keeps_what_its_probe_needs(rig: Rig) -> None:
     assert "sealed" not in repr(view)
 
 
+def test_a_providers_session_is_known_by_its_connection_and_name_until_it_ends(rig: Rig) -> None:
+    user = signed_in(rig)
+    do(rig, lambda tx: tx.add_session(session("s1", user.id, idp_session="Sid-1")))
+
+    def known(connection: str, name: str) -> bool:
+        return rig.run(rig.ledger.has_provider_session(connection, name))
+
+    connection = rig.run(rig.ledger.find_session("s1")).session.connection
+    assert known(connection, "Sid-1")
+    for other in ((connection, "sid-1"), (connection, "Sid-1 "), (connection, "Sid\x00"), ("other", "Sid-1")):
+        assert not known(*other)
+    do(rig, lambda tx: tx.end_sessions(AT, session_id="s1"))
+    assert not known(connection, "Sid-1")
+
+
+def test_a_key_that_was_taken_is_known_as_taken(rig: Rig) -> None:
+    async def look(tx: Transaction) -> list[bool]:
+        return [await tx.is_taken(*key) for key in (("state", "k"), ("state", "K"), ("other", "k"))]
+
+    async def take(tx: Transaction) -> list[bool]:
+        await tx.claim_once("state", "k", AT + 60)
+        return await look(tx)
+
+    assert do(rig, look) == [False, False, False]
+    assert do(rig, take) == [True, False, False], "by this very unit of work"
+    assert do(rig, look) == [True, False, False]
+
+
 def test_a_due_probe_is_taken_by_one_caller(rig: Rig) -> None:
     user = signed_in(rig)
     do(rig, lambda tx: tx.add_session(session("s1", user.id, refresh_token="old", probe_at=AT)))
@@ -534,9 +563,14 @@ def test_activity_is_recorded_forward_only(rig: Rig) -> None:
     assert seen() == AT + 50
     rig.run(rig.ledger.touch_session("s1", AT + 20))
     assert seen() == AT + 50
+    rig.run(rig.ledger.touch_session("s1", AT + 20 * 3600))
+    rig.run(rig.ledger.touch_session("s1", AT + 60))
+    assert seen() == AT + 60, "the clock had been wrong"
+    rig.run(rig.ledger.touch_session("s1", AT + 50))
+    assert seen() == AT + 60
     do(rig, lambda tx: tx.end_sessions(AT + 60, session_id="s1"))
     rig.run(rig.ledger.touch_session("s1", AT + 90))
-    assert seen() == AT + 50
+    assert seen() == AT + 60
 
 
 # --- once -----------------------------------------------------------------------------------------------------------
@@ -674,7 +708,9 @@ def test_audit_events_come_back_whole_in_order(rig: Rig) -> None:
     assert [one.id for one in rig.run(rig.ledger.list_audit(after="e57"))] == ["e58", "e59"]
     assert [one.id for one in rig.run(rig.ledger.list_audit(type="t", limit=2))] == ["e3", "e5"]
     assert len(rig.run(rig.ledger.list_audit(user_id="v"))) == 58
-    assert rig.run(rig.ledger.list_audit(after="unknown")) == []
+    with pytest.raises(LookupError):
+        rig.run(rig.ledger.list_audit(after="unknown"))
+    assert rig.run(rig.ledger.list_audit(after="e59")) == []
 
 
 def test_an_exactly_once_event_is_a_conflict_the_second_time(rig: Rig) -> None:

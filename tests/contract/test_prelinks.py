@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -40,6 +41,23 @@ def test_prelinks_are_found_by_their_exact_keys(rig: Rig) -> None:
         assert await tx.list_prelinks(limit=1) == [ONE]
 
     rig.run(rig.ledger.transaction(work))
+
+
+def test_first_login_finds_a_prelink_made_before_or_in_its_own_transaction(rig: Rig) -> None:
+    """Looking up the link tells whether there are prelinks at all; that must hide none."""
+
+    async def look(tx: Transaction) -> Sequence[Prelink]:
+        assert await tx.find_link("oidc", "https://op.example", "ann") is None
+        return await tx.find_prelinks([ONE.key])
+
+    async def look_and_make(tx: Transaction) -> Sequence[Prelink]:
+        assert await look(tx) == []
+        await add(tx)
+        return await tx.find_prelinks([ONE.key])
+
+    assert rig.run(rig.ledger.transaction(look)) == []
+    assert rig.run(rig.ledger.transaction(look_and_make)) == [ONE]
+    assert rig.run(rig.ledger.transaction(look)) == [ONE]
 
 
 def test_prelink_that_is_there_is_not_made_again(rig: Rig) -> None:

@@ -98,7 +98,9 @@ def test_only_who_may_be_served_or_is_held_has_a_seat(rig: Rig, status: Status) 
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.DORMANT])
-def test_the_default_store_gives_no_seat_to_an_account_without_one_that_it_shuts(rig: Rig, status: Status) -> None:
+def test_the_default_store_lets_nobody_further_in_than_they_were_when_it_shut_them_out(
+    rig: Rig, status: Status
+) -> None:
     do(rig, lambda tx: arrive(tx, "ann", SEATS))
     (ann,) = accounts(rig)
     do(rig, lambda tx: tx.set_lifecycle(ann.user_id, status, seat=False, held_from=None))
@@ -110,9 +112,29 @@ def test_the_default_store_gives_no_seat_to_an_account_without_one_that_it_shuts
     do(rig, lambda tx: switch(tx, active=False))
     (held,) = accounts(rig)
     assert (held.status, held.held_from, held.seat, seats(rig)) == (Status.SUSPENDED, status, False, 0)
-    do(rig, lambda tx: switch(tx, active=True))
-    (back,) = accounts(rig)
-    assert (back.status, back.held_from, back.seat, seats(rig)) == (Status.ACTIVE, None, True, 1)
+    for _ in range(2):
+        do(rig, lambda tx: switch(tx, active=True))
+        (back,) = accounts(rig)
+        assert (back.status, back.held_from, back.seat, seats(rig)) == (status, None, False, 0)
+    told = [(event.type, dict(event.data)) for event in rig.run(rig.ledger.list_audit())]
+    assert told == [
+        ("user.suspended", {"actor": "user_store", "from": status, "trigger": "suspend", "sessions_ended": 0}),
+        (f"user.{status.value}", {"actor": "user_store", "from": "suspended", "trigger": "resume"}),
+    ]
+
+
+@pytest.mark.parametrize("status", [Status.PENDING, Status.DEPROVISIONED, Status.DELETED])
+def test_the_default_store_opens_no_account_that_the_lifecycle_keeps_shut(rig: Rig, status: Status) -> None:
+    do(rig, lambda tx: arrive(tx, "ann", SEATS))
+    (ann,) = accounts(rig)
+    do(rig, lambda tx: tx.set_lifecycle(ann.user_id, status, seat=False, held_from=None))
+
+    async def let_in(tx: Transaction) -> None:
+        assert tx.users is not None
+        await tx.users.set_active(ann.user_id, True)
+
+    do(rig, let_in)
+    assert [(one.status, one.seat) for one in accounts(rig)] == [(status, False)]
 
 
 def test_unknown_account_takes_no_seat_and_is_not_moved(rig: Rig) -> None:
@@ -245,6 +267,54 @@ def test_simultaneous_approvals_do_not_overrun_the_seats(rig: Rig) -> None:
     assert len([one for one in outcomes if isinstance(one, Account)]) == LIMIT
     assert seats(rig) == LIMIT
     assert len([one for one in accounts(rig) if one.status is Status.ACTIVE]) == LIMIT
+
+
+def stepping_beside(rig: Rig, trigger: Trigger, policy: ProvisioningSettings, meanwhile: str) -> list[Account | None]:
+    """What each try to move ``u1`` comes to, when somebody else changes the account after the first one has read it.
+
+    On SQLite they change it before: a unit of work has the one write lock from its beginning.
+    """
+    change = f"UPDATE jit_users SET {meanwhile} WHERE id = 'u1'"
+    outcomes: list[Account | None] = []
+
+    async def work(tx: Transaction) -> None:
+        account = await tx.find_account("u1")
+        assert account is not None
+        outcomes.append(None)
+        if len(outcomes) == 1 and rig.kind != "sqlite":
+            run_sql(rig.url, change)
+        outcomes[-1] = await move(tx, account, trigger, settings=policy, actor="test", at=AT, event_id="event")
+
+    if rig.kind == "sqlite":
+        run_sql(rig.url, change)
+    do(rig, work)
+    return outcomes
+
+
+def test_a_step_that_was_judged_before_a_hold_does_not_lift_it(rig: Rig) -> None:
+    """Moved away and back: the status is the one that was read, and what it goes back to is not."""
+    do(rig, lambda tx: tx.add_account(Account("u1", "default", Status.DEPROVISIONED, seat=False)))
+    outcomes = stepping_beside(rig, Trigger.REINSTATE, SEATS, "held_from = 'active'")
+    assert len(outcomes) == (1 if rig.kind == "sqlite" else 2)
+    (back,) = accounts(rig)
+    assert (back.status, back.held_from) == (Status.SUSPENDED, Status.ACTIVE)
+
+
+def test_of_two_who_approve_one_person_nobody_is_told_that_the_seats_are_taken(rig: Rig) -> None:
+    """The seat that the quicker of them has given is this very person's."""
+    do(rig, lambda tx: tx.add_account(Account("u1", "default", Status.PENDING)))
+    policy = ProvisioningSettings(seat_limit=1)
+    outcomes = stepping_beside(rig, Trigger.APPROVE, policy, "status = 'active', seat = true")
+    assert set(outcomes) == {None}, "judged again, there is nothing left to do"
+    assert [(one.status, one.seat) for one in accounts(rig)] == [(Status.ACTIVE, True)]
+    assert seats(rig) == 1
+
+
+def test_of_two_who_revive_one_person_both_come_in(rig: Rig) -> None:
+    do(rig, lambda tx: tx.add_account(Account("u1", "default", Status.DORMANT)))
+    policy = ProvisioningSettings(seat_limit=1, seats_when_full="minimal_role", minimal_role="guest")
+    stepping_beside(rig, Trigger.LOGIN, policy, "status = 'active', seat = true")
+    assert [(one.status, one.seat) for one in accounts(rig)] == [(Status.ACTIVE, True)]
 
 
 def test_simultaneous_logins_do_not_overrun_the_rate(rig: Rig) -> None:

@@ -108,7 +108,8 @@ class FakeGate:
         self.start_failure: Exception | None = None
         self.failing: Exception | None = None
 
-    def admit(self, path: str, cookie: str) -> PassThrough | None:
+    def admit(self, path: str, header: str | bytes) -> PassThrough | None:
+        cookie = header if isinstance(header, str) else header.decode("latin-1")
         self.admitted.append((path, cookie))
         if self.way == "cached" and self.answer is None and self.deciding is None:
             return PassThrough(self.admission, _without_ours(cookie), self.standing)

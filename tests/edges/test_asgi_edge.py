@@ -64,6 +64,46 @@ def test_identity_headers_are_scrubbed_in_every_spelling(way: Any, name: bytes) 
     assert seen_by_app(FakeGate(way), scope() | {"headers": headers})["headers"] == [headers[0], headers[3]]
 
 
+def test_what_is_known_of_one_request_says_nothing_about_another_with_as_many_headers() -> None:
+    ordinary = [(b"host", b"app.test"), (b"accept", b"*/*"), (b"cookie", OURS.encode()), (b"x-tag", b"1")]
+    requests = {
+        "ordinary": (ordinary, [ordinary[0], ordinary[1], ordinary[3]]),
+        "elsewhere": ([ordinary[2], *ordinary[:2], ordinary[3]], [ordinary[0], ordinary[1], ordinary[3]]),
+        "forged": ([*ordinary[:3], (b"X_Remote-User", b"admin")], ordinary[:2]),
+        "forged in its place": ([*ordinary[:2], (b"x-remote-user", b"admin"), ordinary[2]], ordinary[:2]),
+        "two cookies": ([*ordinary[:3], (b"cookie", b"b=2")], [*ordinary[:2], (b"cookie", b"b=2")]),
+        "another spelling": ([*ordinary[:3], (b"Cookie", b"b=2")], [*ordinary[:2], (b"cookie", b"b=2")]),
+        "none": ([*ordinary[:2], (b"x-a", b"1"), ordinary[3]], [*ordinary[:2], (b"x-a", b"1"), ordinary[3]]),
+    }
+    seen: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["headers"])
+
+    middleware = JITMiddleware.with_gate(app, FakeGate("cached"))  # type: ignore[arg-type]
+    for name in [first for one in requests for first in ("ordinary", one, one)]:
+        given, wanted = requests[name]
+        # As servers hand them over: objects that nobody has seen before.
+        headers = [(bytes(bytearray(key)), bytes(bytearray(value))) for key, value in given]
+        run(middleware(scope() | {"headers": headers}, nothing_received, ignored))
+        assert seen[-1] == wanted, name
+        assert headers == given, "the server's own list stays as it is"
+
+
+def test_headers_that_nobody_expects_keep_no_request_from_being_admitted() -> None:
+    gate = FakeGate("cached")
+    headers = [(b"x-tracing", b"7"), (b"cookie", f"a=1; {OURS}".encode()), (b"cf-ray", b"8")]
+    seen = seen_by_app(gate, scope() | {"headers": headers})
+    assert seen["headers"] == [(b"x-tracing", b"7"), (b"cookie", b"a=1"), (b"cf-ray", b"8")]
+    assert (gate.admitted, gate.requests) == ([("/", f"a=1; {OURS}")], [])
+
+
+def test_headers_that_can_be_read_only_once_are_enough() -> None:
+    for way in ("cached", "decided", "anonymous"):
+        seen = seen_by_app(FakeGate(way), scope() | {"headers": iter([(b"host", b"a"), (b"cookie", b"a=1")])})
+        assert seen["headers"] == [(b"host", b"a"), (b"cookie", b"a=1")]
+
+
 def test_injected_headers_are_added_after_the_scrubbing() -> None:
     gate = FakeGate("cached", headers=((b"x-remote-user", b"zo%C3%AB"),))
     seen = seen_by_app(gate, scope() | {"headers": [(b"x-remote-user", b"admin")]})
@@ -279,7 +319,7 @@ def test_a_failure_of_ours_shows_a_reference_and_nothing_else(caplog: pytest.Log
 def test_a_failure_on_the_hot_path_does_not_let_the_request_pass() -> None:
     gate = FakeGate("cached")
 
-    def admit(path: str, cookie: str) -> None:
+    def admit(path: str, cookie: str | bytes) -> None:
         raise KeyError(path)
 
     gate.admit = admit  # type: ignore[method-assign]

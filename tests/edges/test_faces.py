@@ -317,6 +317,7 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
         REQUEST_ID.set("r-2")
         return [
             await face.find_session("s"),
+            await face.has_provider_session("c", "s"),
             await face.claim_probe("s", due=1, lease=2),
             await face.settle_probe("s", lease=2, probe_at=3, failing_since=None, refresh_token="t"),
             await face.read_feed(4, 5),
@@ -327,6 +328,7 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
 
     assert asyncio.run(work()) == [
         ("find_session", ("s",), {}),
+        ("has_provider_session", ("c", "s"), {}),
         ("claim_probe", ("s",), {"due": 1, "lease": 2}),
         ("settle_probe", ("s",), {"lease": 2, "probe_at": 3, "failing_since": None, "refresh_token": "t"}),
         ("read_feed", (4, 5), {}),
@@ -334,7 +336,7 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
         ("list_users", (), {"limit": 2, "after": "u", "status": Status.PENDING}),
         ("prune", (9,), {}),
     ]
-    assert len(fake.threads) == 7
+    assert len(fake.threads) == 8
     assert threading.get_ident() not in fake.threads
     assert set(fake.contexts) == {"r-2"}
 

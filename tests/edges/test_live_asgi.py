@@ -12,6 +12,7 @@ from starlette.responses import StreamingResponse
 
 from jit_middleware.asgi import JITMiddleware
 from jit_middleware.errors import AdapterError, Conflict, SessionEnded, StoreUnavailable
+from jit_middleware.model import FeedPage
 from tests.asgi_lint import lint
 from tests.conftest import FakeClock
 from tests.edges.asgi_tools import BODY, REQUEST, START, nothing_received, run, scope, websocket
@@ -281,6 +282,42 @@ def test_a_response_of_a_revoked_session_breaks_off(kind: str) -> None:
         sent = len(client.sent)
         await nothing_left(gate)
         assert len(client.sent) == sent
+
+    sure(story)
+
+
+@pytest.mark.parametrize("way", ["cached", "decided"])
+def test_a_stream_that_begins_late_is_ended_like_any_other(way: Any) -> None:
+    hint = {"type": "http.response.early_hint", "links": [b"</style.css>"]}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/":
+            await send(START)
+            await send(BODY)
+            return
+        for _ in range(50):
+            await send(hint)
+        assert len(gate.watch) == 0
+        await silent_after_a_part(scope, receive, send)
+
+    gate = FakeGate(way)
+
+    async def story() -> None:
+        ordinary, client = Client(), Client()
+        middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+        for _ in range(20):
+            await middleware(scope(), nothing_received, ordinary.send)
+        late = middleware(scope(url="http://app.test/late"), client.inbox.get, client.send)
+        task = asyncio.create_task(late)
+        await client.has_got(52)
+        assert len(gate.watch) == 1
+        revoke(gate)
+        with pytest.raises(SessionEnded):
+            await task
+        assert len(client.sent) == 52
+        await middleware(scope(), nothing_received, ordinary.send)
+        assert len(ordinary.sent) == 42, "an answer of its own is not held by the stream of another"
+        await nothing_left(gate)
 
     sure(story)
 
@@ -611,6 +648,37 @@ def test_many_connections_share_one_read_and_one_look_up() -> None:
         await nothing_left(gate)
 
     run(story())
+
+
+@pytest.mark.parametrize("haste", [False, True])
+def test_a_look_that_somebody_cancels_is_not_the_last(haste: bool) -> None:
+    async def story() -> None:
+        gate, client = FakeGate(bound=0.1), Client()
+        task = begin(gate, silent_after_a_part, scope(), client)
+        await client.has_got(2)
+        looking, forever = asyncio.Event(), asyncio.Event()
+        read_feed = gate.store.read_feed
+
+        async def slow(after: int | None, limit: int = 1000) -> FeedPage:
+            looking.set()
+            await forever.wait()
+            return await read_feed(after, limit)
+
+        gate.store.read_feed = slow  # type: ignore[method-assign]
+        await looking.wait()
+        (look,) = [each for each in asyncio.all_tasks() if "Watcher._ask" in str(each.get_coro())]
+        if haste:
+            gate.feed.hurry()
+            await asyncio.sleep(0)
+        look.cancel()
+        gate.store.read_feed = read_feed  # type: ignore[method-assign]
+        gate.served.clear()
+        gate.store.append("session", SESSION.id)
+        with pytest.raises(SessionEnded):
+            await asyncio.wait_for(task, 10)
+        await nothing_left(gate)
+
+    sure(story)
 
 
 def test_haste_from_another_thread_wakes_the_watcher() -> None:

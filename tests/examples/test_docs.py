@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from jit_middleware.audit import to_line
+from jit_middleware.audit import EVENT_TYPES, to_line
 from jit_middleware.cli import main
 from jit_middleware.endpoints import TABLE
 from jit_middleware.injection import HEADER_PRESETS
-from jit_middleware.model import AuditEvent, Session, User
+from jit_middleware.model import AuditEvent, Session, Status, User
 from jit_middleware.settings import Settings, table
 from jit_middleware.settings.sections import PRESETS
 from jit_middleware.testing.contract import UserStoreContract
@@ -193,7 +193,10 @@ def test_every_audit_event_type_is_listed() -> None:
     source = "".join(each.read_text("utf-8") for each in (ROOT / "jit_middleware").rglob("*.py"))
     made = set(re.findall(rf'"((?:{KINDS})\.(?!html")[a-z_]+)"', source))
     assert {"user.first_login", "login.refused", "session.ended", "signal.received", "adoption.undone"} <= made
-    assert made - set(re.findall(r"`([a-z_]+\.[a-z_]+)`", section("docs/audit.md", "The types"))) == set()
+    listed = set(re.findall(r"`([a-z_]+\.[a-z_]+)`", section("docs/audit.md", "The types")))
+    assert made - listed == set()
+    assert made | {f"user.{status.value}" for status in Status} - {"user.invited"} == EVENT_TYPES
+    assert listed >= EVENT_TYPES
 
 
 def test_the_shape_of_an_audit_line_is_as_documented() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from tests.adversarial.provider import CLIENT_ID, HostileProvider, SentBack
 from tests.client import Client, Edge, middleware_of
 from tests.conftest import FakeClock
 from tests.scenarios.conftest import SECRET
-from tests.worlds import Answer
+from tests.worlds import Answer, AsgiWorld
 
 ORIGIN = "http://localhost:8000"
 
@@ -98,3 +99,24 @@ def session_id(client: Client) -> str:
     value = client.jar.get("jit")
     assert value is not None
     return value.split(":")[1]
+
+
+def answered(*clients: Client) -> None:
+    """Wait until everything that these workers ask the provider beside the requests has come to its end."""
+
+    def is_over(client: Client) -> bool:
+        lines = client.middleware.gate.house.sessions._probes._lines.values()
+        return not any(line or line.is_asking for line in lines)
+
+    async def wait(client: Client) -> None:
+        while not is_over(client):
+            await asyncio.sleep(0.005)
+
+    end = time.monotonic() + 20
+    for client in clients:
+        if isinstance(client.world, AsgiWorld):
+            client.world._runner.run(asyncio.wait_for(wait(client), 20))
+            continue
+        while not is_over(client):
+            assert time.monotonic() < end
+            time.sleep(0.005)

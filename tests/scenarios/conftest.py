@@ -139,7 +139,7 @@ class Stage:
     # --- what the ledger says --------------------------------------------------------------------------------------
 
     def events(self, *types: str) -> Sequence[AuditEvent]:
-        events = step(self.ledger.list_audit(limit=10_000))
+        events = self.client.world.beside(lambda: step(self.ledger.list_audit(limit=10_000)))
         return [event for event in events if not types or event.type in types]
 
     def accounts(self) -> Sequence[Account]:

@@ -129,7 +129,6 @@ def test_unexpired_session_of_before_ends_with_the_link(build: StageBuilder, tmp
 
 def test_wrong_passwords_are_counted_for_the_account_across_workers(place: Place) -> None:
     old = place.register()
-    place.stage.clock.advance(900 - place.stage.clock.now() % 900)  # all of it within one quarter of an hour
     elsewhere = place.stage.worker()
     for number in range(5):
         client = (place.stage.client, elsewhere)[number % 2]
@@ -142,8 +141,26 @@ def test_wrong_passwords_are_counted_for_the_account_across_workers(place: Place
     assert (stopped.status, "link_limited" in stopped.text) == (429, True), "the right one comes too late as well"
     assert refusals(place.stage) == [*["link_password_wrong"] * 5, "link_attempts"]
     assert {event.user_id for event in place.stage.events("login.refused")} == {old.id}
-    place.stage.clock.advance(900)
+    place.stage.clock.advance(1200)
     assert give_password(place.stage, ticketed(place.stage, old)).status == 302
+
+
+@pytest.mark.parametrize("begin", [0, 595, 895])
+def test_no_quarter_of_an_hour_sees_more_passwords_than_five(place: Place, begin: int) -> None:
+    """Wherever it begins: what is counted does not begin anew with the clock's own quarters."""
+    old = place.register()
+    clock = place.stage.clock
+    clock.advance(900 - clock.now() % 900 + begin)
+    tried: list[int] = []
+    for _ in range(20):
+        answer = give_password(place.stage, ticketed(place.stage, old), "guess")
+        assert answer.status in {403, 429}
+        if answer.status == 403:
+            tried.append(clock.now())
+        clock.advance(100)
+    assert len(tried) > 5, "it is counted for a while, not for ever"
+    for first, sixth in zip(tried, tried[5:], strict=False):
+        assert sixth - first > 890, "the requests take a moment themselves"
 
 
 def test_the_password_is_nowhere_in_log_or_trail(place: Place, caplog: pytest.LogCaptureFixture) -> None:

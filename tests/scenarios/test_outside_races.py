@@ -155,6 +155,16 @@ def test_a_store_that_gives_somebodys_user_to_a_new_identity_hands_nobody_over(
     assert [link.subject for link in step(stage.ledger.transaction(lambda tx: tx.list_links(victim)))] == [alice]
 
 
+def test_a_seat_for_whom_the_store_has_made_nobody_is_free_at_once(build: StageBuilder, tmp_path: Path) -> None:
+    stage = build(users=Obliging(tmp_path / "club.db"), JIT_SEAT_LIMIT="2")
+    alice = stage.person("alice")
+    assert stage.sign_in(alice).status == 200
+    evil = stage.person("evil", email=f"{alice}@example.org")
+    assert stage.sign_in(evil, client=stage.client.another()).status == 403
+    assert refusals(stage) == ["subject_changed"]
+    assert stage.sign_in(stage.person("bob"), client=stage.client.another()).status == 200
+
+
 # --- between one transaction and another ----------------------------------------------------------------------------
 
 
@@ -180,8 +190,8 @@ class _Interrupted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._tx, name)
 
-    async def find_link(self, *identity: str) -> Any:
-        found = await self._tx.find_link(*identity)
+    async def find_login(self, *identity: Any) -> Any:
+        found = await self._tx.find_login(*identity)
         then, self._of.then = self._of.then, None
         if then is not None:
             then()

@@ -6,6 +6,8 @@ makes it; ``tests.browser_pages`` shows such a page in a real browser.
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -250,6 +252,16 @@ def test_a_frame_on_the_providers_page_ends_the_session_it_names(staged: Callabl
     assert [event.reason for event in stage.events("session.ended")] == ["frontchannel_logout"]
     again = framed(stage, stage.client, iss=stage.provider.issuer, sid="gone-already")
     assert again.status == 200, "a session that is not known has ended"
+
+
+def test_a_frame_that_names_nobodys_session_waits_for_no_writer(staged: Callable[..., Stage]) -> None:
+    """Anybody may ask, so asking takes nobody's turn to write."""
+    stage = staged()
+    stage.sign_in(stage.person("alice"))
+    with contextlib.closing(sqlite3.connect(stage.database_url.removeprefix("sqlite:///"))) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        assert framed(stage, stage.client, iss=stage.provider.issuer, sid="nobodys").status == 200
+        writer.rollback()
 
 
 def test_only_the_provider_may_frame_that_answer(staged: Callable[..., Stage]) -> None:

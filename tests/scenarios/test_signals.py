@@ -122,6 +122,7 @@ def test_an_event_about_nobody_here_is_used_up_as_well(told: Callable[..., Told]
     token = at.transmitter.event(SIGNALS, SESSION_REVOKED, sub_id)
     assert [at.push(token).status for _ in range(3)] == [202] * 3
     assert at.signals() == [("failure", "subject_unknown")]
+    at.stage.clock.advance(1)
     assert at.stage.sign_in(name).status == 200
     assert at.push(token).status == 202
     assert at.is_in(), "they came later"

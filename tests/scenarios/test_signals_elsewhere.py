@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from jit_middleware.model import Status
+from jit_middleware.model import ProfileChanges, Status, User
 from tests.peers.transmitter import CAEP, RISC, Transmitter
 from tests.scenarios.conftest import StageBuilder, StageClock
 from tests.scenarios.test_custom_stores import Club, club
@@ -70,6 +70,40 @@ def test_the_store_of_the_application_is_told(club: Club) -> None:
         assert member.status is Status.SUSPENDED
         [account] = at.stage.accounts()
         assert account.status is Status.DEPROVISIONED
+
+
+def test_an_event_that_comes_again_withdraws_no_address_set_since(club: Club) -> None:
+    with transmitter() as (sender, env):
+        at = Told(club(**env), sender)
+        _, alice = at.person("alice")
+        token = sender.event(SIGNALS, f"{RISC}identifier-changed", alice)
+        assert at.push(token).status == 202
+        [member] = club.members.everybody()
+        assert not member.email_verified
+        club.members.update(member.id, ProfileChanges(email="new@example.org", email_verified=True))
+        assert at.push(token).status == 202
+        [member] = club.members.everybody()
+        assert (member.email, member.email_verified) == ("new@example.org", True)
+        assert at.signals() == [("success", None)]
+
+
+def test_an_event_whose_store_failed_is_acted_on_when_it_comes_again(
+    club: Club, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with transmitter() as (sender, env):
+        at = Told(club(**env), sender)
+        _, alice = at.person("alice")
+        token = sender.event(SIGNALS, f"{RISC}identifier-changed", alice)
+
+        def fail(user_id: str, changes: ProfileChanges) -> User:
+            raise OSError("the club is closed")
+
+        with monkeypatch.context() as closed:
+            closed.setattr(club.members, "update", fail)
+            assert at.push(token).status == 503
+        assert at.push(token).status == 202
+        [member] = club.members.everybody()
+        assert not member.email_verified
 
 
 def test_access_ends_though_the_store_of_the_application_cannot_be_told(

@@ -88,7 +88,8 @@ def rage(
     assert turmoil.lost == []
     assert turmoil.odd == []
     assert "Traceback" not in server.log.read_text(errors="replace"), server.said()
-    assert {status for status in turmoil.statuses if status < 500} <= {200, 302, 303}, turmoil.statuses
+    # 403: a login that was overtaken by the end of all sessions of the same person.
+    assert {status for status in turmoil.statuses if status < 500} <= {200, 302, 303, 403}, turmoil.statuses
     return turmoil
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
+import time
 from contextvars import ContextVar
+from typing import Literal
 
 import pytest
 
 from jit_middleware.bridge import step
 from jit_middleware.errors import Busy, VerificationError
-from jit_middleware.offload import InBackground, InThisThread, InThreads
+from jit_middleware.offload import InBackground, InThisThread, InThreads, Pauses
 
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
@@ -97,6 +101,48 @@ def test_under_asgi_a_flood_is_refused_and_a_slow_one_is_not_waited_for() -> Non
     asyncio.run(flow())
 
 
+def refuse(_thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_under_asgi_work_for_which_no_thread_can_be_started_is_refused_and_counts_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[int] = []
+
+    async def flow() -> None:
+        offload = InThreads(most=2, waiting=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(5):
+                with pytest.raises(Busy, match="can't start new thread"):
+                    await offload(lambda: done.append(1))
+        over = threading.Event()
+        three = [asyncio.create_task(offload(lambda: over.wait(5))) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="3 under way or waiting"):
+            await offload(lambda: 1)
+        over.set()
+        assert await asyncio.gather(*three) == [True] * 3
+
+    asyncio.run(flow())
+    assert done == [], "what was refused is not done later"
+
+
+def test_under_wsgi_background_work_without_a_thread_is_left_and_the_request_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    began: list[int] = []
+
+    async def work() -> None:
+        began.append(1)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    InBackground("wsgi")(work)
+    assert began == []
+    assert "work in the background is left for later: can't start new thread" in caplog.text
+
+
 def test_background_work_runs_in_both_worlds() -> None:
     done = threading.Event()
 
@@ -116,3 +162,33 @@ def test_background_work_runs_in_both_worlds() -> None:
         return await asyncio.wait_for(ran.wait(), 5)
 
     assert asyncio.run(flow())
+
+
+LAST_WORDS = """
+import sys, time
+from jit_middleware.offload import {kind}
+
+async def work():
+    time.sleep(0.3)
+    sys.stdout.write("written")
+
+{kind}("wsgi")(work)
+"""
+
+
+@pytest.mark.parametrize(("kind", "said"), [("ToTheEnd", "written"), ("InBackground", "")])
+def test_a_process_ends_only_after_what_must_not_be_lost(kind: str, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LAST_WORDS.format(kind=kind)], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == said
+
+
+@pytest.mark.parametrize("world", ["wsgi", "asgi"])
+def test_a_pause_lasts_as_long_as_it_is_said_to(world: Literal["wsgi", "asgi"]) -> None:
+    async def rest() -> float:
+        began = time.monotonic()
+        await Pauses(world)(0.02)
+        return time.monotonic() - began
+
+    assert (asyncio.run(rest()) if world == "asgi" else step(rest())) >= 0.02

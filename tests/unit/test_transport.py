@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import gzip
 import ipaddress
 import os
@@ -11,6 +12,8 @@ import socket
 import ssl
 import threading
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -466,6 +469,102 @@ def test_each_event_loop_has_its_own_connections(serve):
     assert server.connections == 2
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_connections_of_a_closed_event_loop_are_let_go(serve):
+    server = serve(polite)
+    transport = AsyncTransport(RealClock(), insecure_hosts=HERE, private_hosts=HERE)
+    loops = []
+
+    async def story():
+        loops.append(weakref.ref(asyncio.get_running_loop()))
+        return (await transport.fetch(Fetch(server.url))).status
+
+    for _ in range(4):
+        assert asyncio.run(story()) == 200
+    gc.collect()
+    assert [loop() for loop in loops[:-1]] == [None] * 3
+    asyncio.run(transport.close())
+    gc.collect()
+    assert [loop() for loop in loops] == [None] * 4
+
+
+class Silence:
+    """A resolver that does not answer for one name, until it is let go."""
+
+    def __init__(self, monkeypatch, name):
+        self.asked = 0
+        self.over = threading.Event()
+        real = socket.getaddrinfo
+
+        def getaddrinfo(host, *args, **more):
+            if host != name:
+                return real(host, *args, **more)
+            self.asked += 1
+            self.over.wait(30)
+            raise socket.gaierror(-3, "try again")
+
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+@pytest.fixture
+def silence(monkeypatch):
+    one = Silence(monkeypatch, "op.example")
+    yield one
+    one.over.set()
+
+
+def test_silent_name_server_keeps_neither_the_loops_threads_nor_other_names_waiting(serve, silence):
+    server = serve(polite)
+    wire = Wire(AsyncTransport)
+
+    async def story():
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        fetch = wire.transport.fetch
+        logins = [asyncio.create_task(fetch(Fetch("https://op.example/", deadline=0.2))) for _ in range(40)]
+        with pytest.raises(ProviderUnavailable, match="deadline"):
+            await logins[0]
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: "free"), 10) == "free"
+        there = await fetch(Fetch(server.url.replace("127.0.0.1", "localhost"), deadline=10))
+        assert {type(each) for each in await asyncio.gather(*logins, return_exceptions=True)} == {ProviderUnavailable}
+        return there.status
+
+    assert wire.run(story()) == 200
+    assert silence.asked == 1
+    wire.close()
+
+
+def test_who_gives_up_a_name_takes_the_answer_from_nobody(serve, silence):
+    wire = Wire(AsyncTransport)
+
+    async def story():
+        fetch = wire.transport.fetch
+        logins = [asyncio.create_task(fetch(Fetch("https://op.example/", deadline=10))) for _ in range(3)]
+        while not silence.asked:
+            await asyncio.sleep(0.01)
+        logins[0].cancel()
+        await asyncio.sleep(0)
+        silence.over.set()
+        return await asyncio.gather(*logins, return_exceptions=True)
+
+    cancelled, *others = wire.run(story())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert [each.reason for each in others] == ["unreachable"] * 2
+    assert silence.asked == 1
+    wire.close()
+
+
+def test_without_a_thread_for_the_resolver_the_provider_is_unreachable(wire, monkeypatch):
+    wire.run(wire.transport.close())
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            assert wire.refusal("https://op.example/") == "unreachable"
+
+
 def test_cancelled_fetch_stays_cancelled(serve):
     transport = AsyncTransport(RealClock(), insecure_hosts=HERE, private_hosts=HERE)
     server = serve(silent)
@@ -641,6 +740,27 @@ def test_unknown_certificate_and_wrong_name_are_refused(kind, serve, certificate
     assert wire.refusal(f"https://other.example:{server.port}/") == "unreachable"
     assert server.requests == []
     wire.close()
+
+
+def test_nothing_goes_through_a_proxy_that_is_spoken_to_over_tls(serve, certificate, monkeypatch):
+    """TLS inside TLS is not to be had, and what is for the provider must not reach the proxy without the inner one."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    after_connect = []
+
+    def behave(server, connection, number):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            server.read(secure)
+            secure.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            after_connect.append(secure.recv(65536))
+
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server = serve(behave)
+    wire = Wire(SyncTransport, proxy=f"https://localhost:{server.port}")
+    assert wire.refusal("https://localhost:1/", "POST", b"secret") == "unreachable"
+    wire.close()
+    assert server.requests[0][0].startswith("CONNECT localhost:1")
+    assert b"".join(after_connect) == b""
 
 
 def test_head_and_body_of_a_small_request_leave_in_one_piece(serve):

@@ -10,6 +10,7 @@ import hmac
 import re
 from collections.abc import Mapping
 from typing import Final
+from urllib.parse import quote
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import StepUp
@@ -23,6 +24,8 @@ from jit_middleware.sso.strategy import LoginState
 
 _CODE: Final = re.compile(r"[\x20-\x7e]{1,8192}")
 _REQUEST_URI: Final = re.compile(r"[\x21-\x7e]{1,2048}")
+#: What is new in each request, and always there.
+_FRESH: Final = ("state", "nonce", "code_challenge")
 
 
 def request_parameters(
@@ -65,7 +68,10 @@ def request_parameters(
 
 def authorization_url(metadata: ProviderMetadata, client_id: str, parameters: Mapping[str, str]) -> str:
     """Where to send the browser with the whole request in the URL."""
-    return code_request_url(metadata.authorization_endpoint, client_id, parameters)
+    same_each_time = tuple((name, value) for name, value in parameters.items() if name not in _FRESH)
+    beginning = code_request_url(metadata.authorization_endpoint, client_id, same_each_time)
+    fresh = (f"{name}={quote(parameters[name], safe='')}" for name in _FRESH)
+    return "&".join((beginning, *fresh))
 
 
 async def pushed_authorization_url(

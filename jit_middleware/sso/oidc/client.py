@@ -45,6 +45,7 @@ class _OwnKey:
     key: AsymmetricKey = field(repr=False)
     algorithms: tuple[str, ...]
     kid: str | None
+    certificate: str | None = None  # the thumbprint of one (RFC 7517 §4.9), which some providers know the key by
 
     def algorithm(self, known: Sequence[str]) -> str:
         """The one to sign with for a provider that knows these; an empty sequence says nothing."""
@@ -109,19 +110,25 @@ class ClientAuthentication:
         return method
 
     def _assertion(self, metadata: ProviderMetadata) -> str:
-        """A fresh assertion (RFC 7523 §3), for the issuer alone: no endpoint can pass it on (CVE-2025-27370)."""
+        """A fresh assertion (RFC 7523 §3), for the issuer alone: no endpoint can pass it on (CVE-2025-27370).
+
+        RFC 7523 allows the token endpoint too, which is used only where the operator says so: a provider that lies
+        about its endpoints could have another provider's written there.
+        """
         own, now, client_id = self._key, self._clock.now(), self._connection.client_id
         if own is None:
             raise VerificationError(Reason.CLIENT_AUTH_UNSUPPORTED, "no private key")
+        is_for_issuer = self._connection.client_assertion_audience == "issuer"
         claims: dict[str, JSON] = {
             "iss": client_id,
             "sub": client_id,
-            "aud": metadata.issuer,
+            "aud": metadata.issuer if is_for_issuer else metadata.token_endpoint,
             "jti": self._tokens(16),
             "iat": now,
             "exp": now + _LIFETIME,
         }
-        header: dict[str, JSON] = {} if own.kid is None else {"kid": own.kid}
+        named = {"kid": own.kid, "x5t#S256": own.certificate}
+        header: dict[str, JSON] = {name: value for name, value in named.items() if value is not None}
         return sign_token(header, claims, own.algorithm(metadata.client_auth_algorithms), own.key)
 
 
@@ -181,7 +188,7 @@ def _from_jwk(text: str) -> _OwnKey:
         raise ValueError("not a JWK") from problem
     names = ("kty", "crv", "x", "y", "n", "e", "d", "p", "q", "dp", "dq", "qi")
     material: dict[str, str | list[str]] = {name: str(jwk[name]) for name in names if name in jwk}
-    kid, algorithm = jwk.get("kid"), jwk.get("alg")
+    kid, algorithm, certificate = jwk.get("kid"), jwk.get("alg"), jwk.get("x5t#S256")
     key: AsymmetricKey
     able: tuple[str, ...]
     match jwk["kty"]:
@@ -197,4 +204,9 @@ def _from_jwk(text: str) -> _OwnKey:
             able = _CURVES[key.curve_name]
     if not key.is_private or (algorithm is not None and algorithm not in able):
         raise ValueError("not a private key for signatures")
-    return _OwnKey(key, (str(algorithm),) if algorithm else able, kid if isinstance(kid, str) else None)
+    return _OwnKey(
+        key,
+        (str(algorithm),) if algorithm else able,
+        kid if isinstance(kid, str) else None,
+        certificate if isinstance(certificate, str) else None,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
@@ -112,7 +113,8 @@ class OIDCStrategy:
         )
         claims = await self._verifier.verify(tokens.id_token, Redeemed(login, code, tokens.access_token))
         claims = await self._userinfo.complete(claims, tokens.access_token, metadata)
-        return identity_of(claims, self._connection, tokens.id_token, tokens.refresh_token)
+        identity = identity_of(claims, self._connection, tokens.id_token, tokens.refresh_token)
+        return replace(identity, begun_at=login.created_at)
 
     async def refresh(self, refresh_token: str) -> str | None:
         """Ask, by a refresh token, whether the person is still welcome; the token that takes its place, if one does.

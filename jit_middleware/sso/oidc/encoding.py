@@ -6,7 +6,8 @@ They are imported with the first login, not when the application starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import lru_cache
 
 
 def code_challenge(code_verifier: str) -> str:
@@ -16,11 +17,15 @@ def code_challenge(code_verifier: str) -> str:
     return str(create_s256_code_challenge(code_verifier))
 
 
-def code_request_url(endpoint: str, client_id: str, parameters: Mapping[str, str]) -> str:
-    """An authorization request for a code (RFC 6749 §4.1.1); a query that the endpoint already has is kept."""
+@lru_cache(maxsize=64)
+def code_request_url(endpoint: str, client_id: str, parameters: tuple[tuple[str, str], ...]) -> str:
+    """An authorization request for a code (RFC 6749 §4.1.1); a query that the endpoint already has is kept.
+
+    Remembered, because all requests of a connection are the same but for their secrets, which are no part of this.
+    """
     from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
-    return str(prepare_grant_uri(endpoint, client_id, "code", **parameters))
+    return str(prepare_grant_uri(endpoint, client_id, "code", **dict(parameters)))
 
 
 def with_parameters(url: str, parameters: Sequence[tuple[str, str]]) -> str:

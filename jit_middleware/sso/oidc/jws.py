@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from jit_middleware.errors import VerificationError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     AsymmetricKey = RSAKey | ECKey | OKPKey
 
 MAX_BYTES: Final = 65_536
+_LONGEST_REMEMBERED: Final = 512
 
 #: The ``typ`` of an ID token, lower case; ``None`` stands for a header without one.
 ID_TOKEN_TYPES: Final[frozenset[str | None]] = frozenset({None, "jwt"})
@@ -77,7 +79,7 @@ def read_token(
         raise VerificationError(Reason.TOKEN_TOO_LARGE)
     try:
         raw_header, raw_payload, raw_signature = token.encode("ascii").split(b".")
-        header = parse_object(urlsafe_b64decode(raw_header))
+        header = _header_of(raw_header)
         payload = urlsafe_b64decode(raw_payload)
         signature = urlsafe_b64decode(raw_signature)
     except NotStrictJSON as problem:
@@ -92,6 +94,20 @@ def read_token(
     if not isinstance(kid, str | None):
         raise VerificationError(Reason.TOKEN_MALFORMED, "kid is not a string")
     return SignedToken(algorithm, kid, payload, raw_header + b"." + raw_payload, signature)
+
+
+def _header_of(raw: bytes) -> Mapping[str, JSON]:
+    """The header, which is the same in all that one key signs: the last few are remembered, read and not judged."""
+    return _remembered(raw) if len(raw) <= _LONGEST_REMEMBERED else _read_header(raw)
+
+
+def _read_header(raw: bytes) -> Mapping[str, JSON]:
+    from joserfc.util import urlsafe_b64decode
+
+    return parse_object(urlsafe_b64decode(raw))
+
+
+_remembered = lru_cache(maxsize=64)(_read_header)
 
 
 def _check_header(header: Mapping[str, JSON]) -> None:

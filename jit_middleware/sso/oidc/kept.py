@@ -19,7 +19,6 @@ MAX_AGE: Final = 3600.0
 MAX_STALE: Final = 86_400.0
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
-RENEWAL_PAUSE: Final = 30.0
 
 
 class Kept(Generic[T]):
@@ -35,7 +34,6 @@ class Kept(Generic[T]):
         self._failure: ProviderUnavailable | VerificationError | None = None
         self._pause = FIRST_PAUSE
         self._retry_at = float("-inf")
-        self._renewable_at = float("-inf")
 
     async def get(self) -> T:
         """The document, fetched if there is none or it is an hour old.
@@ -58,18 +56,19 @@ class Kept(Generic[T]):
                     raise
                 return value
 
-    async def renewed(self, seen: T) -> T:
-        """A newer document than ``seen`` if one may be had now: a fetch out of turn, at most one in 30 seconds.
+    async def renewed(self, seen: T, may_fetch: Callable[[], bool]) -> T:
+        """A newer document than ``seen`` if one may be had now: one that another caller has fetched meanwhile, else by
+        a fetch out of turn.
 
-        Answers ``seen`` itself during the pause. Raises what ``load`` raises.
+        ``may_fetch`` is asked by one caller at a time, when a fetch is all that is left; ``seen`` is the answer when it
+        says no. Raises what ``load`` raises, or has raised just now: whoever sent us here may come again.
         """
         async with self._lock:
             if self._value is not None and self._value is not seen:
                 return self._value
-            if self._clock.monotonic() < self._renewable_at:
-                return seen
-            self._renewable_at = self._clock.monotonic() + RENEWAL_PAUSE
-            return await self._fetch()
+            if self._failure is not None and self._leave_it():
+                raise type(self._failure)(self._failure.reason, self._failure.detail)
+            return await self._fetch() if may_fetch() else seen
 
     def _is_fresh(self) -> bool:
         return self._clock.monotonic() - self._loaded_at < MAX_AGE

@@ -1,8 +1,7 @@
 """The provider's keys (RFC 7517), read one by one: a key we cannot use is passed over, never a reason to stop logins.
 
 Keys come from the ``jwks_uri`` of the connection's metadata, or of its settings, and from nowhere else. A token that
-names a key we do not have makes us ask again once, and then not for a while, so that such tokens cannot be turned
-against the provider.
+names a key we do not have makes us ask again, as often as ``budget`` allows.
 
 joserfc is imported when there is a key to read, not when the application starts.
 """
@@ -17,6 +16,7 @@ from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
 from jit_middleware.ports import Clock, Fetch, Locks, Transport
 from jit_middleware.sso.json import NotStrictJSON, parse_object
+from jit_middleware.sso.oidc.budget import FetchBudget
 from jit_middleware.sso.oidc.jws import SignedToken
 from jit_middleware.sso.oidc.kept import Kept
 from jit_middleware.sso.oidc.reasons import Reason
@@ -96,22 +96,41 @@ class ProviderKeys:
         self._metadata = metadata
         self._transport = transport
         self._kept: Kept[KeySet] = Kept(self._fetch, clock=clock, locks=locks)
+        self._for_answers = FetchBudget(clock=clock)
+        self._for_pushes = FetchBudget(clock=clock)
 
     async def verify(self, token: SignedToken) -> VerificationKey:
-        """The provider's key that signed this token. Raises ``VerificationError`` or ``ProviderUnavailable``."""
+        """The provider's key that signed this token, which the provider handed us in answer to a request of ours.
+
+        Raises ``VerificationError`` or ``ProviderUnavailable``.
+        """
+        return await self._verify(token, self._for_answers)
+
+    async def verify_pushed(self, token: SignedToken) -> VerificationKey:
+        """The provider's key that signed this token, which anybody may have sent. Raises as :meth:`verify`."""
+        return await self._verify(token, self._for_pushes)
+
+    async def _verify(self, token: SignedToken, budget: FetchBudget) -> VerificationKey:
         known = await self._kept.get()
         if known.uri != (await self._metadata.get()).jwks_uri:
-            known = await self._kept.renewed(known)
+            known = await self._kept.renewed(known, lambda: True)  # the metadata changes once an hour at most
         fitting = known.fitting(token)
         signer = _signer(token, fitting)
         named = token.kid is not None and any(key.kid == token.kid for key in fitting)
         if signer is None and not named:
             # The provider may have changed its keys since (OIDC Core §10.1.1).
-            fitting = (await self._kept.renewed(known)).fitting(token)
+            fitting = (await self._renewed(known, token.kid, budget)).fitting(token)
             signer = _signer(token, fitting)
         if signer is None:
             raise VerificationError(Reason.SIGNATURE_INVALID if fitting else Reason.KEY_UNKNOWN)
         return signer
+
+    async def _renewed(self, known: KeySet, kid: str | None, budget: FetchBudget) -> KeySet:
+        try:
+            return await self._kept.renewed(known, lambda: budget.take(kid))
+        except BaseException:  # also when whoever asked has left: its fetch came to nothing
+            budget.forget(kid)
+            raise
 
     async def _fetch(self) -> KeySet:
         uri = (await self._metadata.get()).jwks_uri

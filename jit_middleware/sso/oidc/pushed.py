@@ -85,7 +85,7 @@ class PushedVerifier:
     async def verify(self, token: str, kind: PushedKind, sender: Sender) -> Pushed:
         """The claims of this token and its one use. Raises ``VerificationError`` or ``ProviderUnavailable``."""
         signed = read_token(token, self._algorithms, types=kind.types, most_bytes=LARGEST)
-        await sender.keys.verify(signed)
+        await sender.keys.verify_pushed(signed)
         claims, now = signed.claims(), self._clock.now()
         if claims.get("iss") != sender.issuer:
             raise VerificationError(Reason.ISSUER_MISMATCH)

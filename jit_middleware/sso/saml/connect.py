@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Literal
 
 from jit_middleware.errors import ProviderRefused, ProviderUnavailable, VerificationError
@@ -154,7 +155,10 @@ class SAMLStrategy:
             raise VerificationError(
                 "login_too_old", "authenticated before this login began, although ForceAuthn was on"
             )
-        return identity_of(assertion, self._connection, sp_entity_id=self._entity_id)
+        identity = identity_of(assertion, self._connection, sp_entity_id=self._entity_id)
+        # Unasked for, it is as old as the provider says, whose clock may be ahead of ours.
+        unasked = assertion.issued_at - self._connection.clock_skew
+        return replace(identity, begun_at=unasked if request_id is None else since)
 
     async def _verify(
         self, answer: Mapping[str, str], request_id: str | None, idp: IdPMetadata, contexts: tuple[str, ...]

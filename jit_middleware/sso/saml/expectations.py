@@ -35,6 +35,7 @@ class VerifiedAssertion:
 
     ``attributes`` go by their formal names, ``friendly_names`` lead from a friendly name to the formal one. Times are
     seconds since the epoch; until ``not_on_or_after`` the assertion's id must be remembered against replay.
+    ``issued_at`` is its IssueInstant.
     """
 
     assertion_id: str
@@ -50,3 +51,4 @@ class VerifiedAssertion:
     attributes: Mapping[str, tuple[str, ...]]
     friendly_names: Mapping[str, str]
     not_on_or_after: int
+    issued_at: int = 0

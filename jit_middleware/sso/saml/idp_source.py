@@ -24,6 +24,7 @@ LONGEST_FRESH: Final = 86_400.0
 FIRST_PAUSE: Final = 5.0
 LONGEST_PAUSE: Final = 300.0
 RENEWAL_PAUSE: Final = 30.0
+BROKEN_OFF: Final = 3
 LARGEST: Final = 32 * 1024 * 1024  # bytes; a national federation fits
 
 log = logging.getLogger("jit_middleware.saml")
@@ -176,6 +177,7 @@ class FetchedMetadata:
         self._pause = FIRST_PAUSE
         self._retry_at = float("-inf")
         self._renewable_at = float("-inf")
+        self._tries = 0
 
     async def get(self) -> IdPMetadata:
         kept = self._kept
@@ -197,11 +199,19 @@ class FetchedMetadata:
                 return self._kept
             if self._clock.monotonic() < self._renewable_at:
                 return seen
-            self._renewable_at = self._clock.monotonic() + RENEWAL_PAUSE
+            self._tries += 1
+            is_broken_off = True
             try:
-                return await self._fetch()
+                fresh = await self._fetch()
+                is_broken_off = False
             except (AdapterError, VerificationError):
-                return seen
+                fresh, is_broken_off = seen, False
+            finally:
+                # Whoever leaves in the middle has learned nothing, and keeps nobody else from it; but one who always
+                # leaves must not make us ask without end.
+                if not is_broken_off or self._tries == BROKEN_OFF:
+                    self._renewable_at, self._tries = self._clock.monotonic() + RENEWAL_PAUSE, 0
+            return fresh
 
     def _is_valid(self, metadata: IdPMetadata) -> bool:
         return metadata.valid_until is None or self._clock.now() < metadata.valid_until

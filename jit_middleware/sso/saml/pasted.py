@@ -58,6 +58,9 @@ def pasted_identity(
 
 def _text(document: Mapping[str, JSON], member: str, otherwise: str | None) -> str:
     value = document.get(member, otherwise)
+    if value is None and member == "issuer":
+        fix = 'add "issuer" with the provider\'s entity ID, or set JIT_SAML_IDP_ENTITY_ID (idp_entity_id)'
+        raise VerificationError(Reason.ATTRIBUTE_MALFORMED, f"issuer is missing: {fix}")
     if not isinstance(value, str):
         raise VerificationError(Reason.ATTRIBUTE_MALFORMED, f"{member} is missing, or is no text")
     return value

@@ -29,8 +29,9 @@ def check_message(response: Element, expected: Expectations) -> None:
         _check_issuer(issuer, expected)
 
 
-def check_assertion(verified: Element, expected: Expectations) -> int:
-    """The assertion, but for who it is about; gives the moment from which nobody can use it any more."""
+def check_assertion(verified: Element, expected: Expectations) -> tuple[int, int]:
+    """The assertion, but for who it is about; gives when it was issued, and the moment from which nobody can use it any
+    more."""
     issued = _check_version_and_age(verified, expected)
     issuers = list(verified.iterchildren(assertion("Issuer")))
     if len(issuers) != 1:
@@ -39,7 +40,7 @@ def check_assertion(verified: Element, expected: Expectations) -> int:
     _check_confirmations(verified, expected)
     _check_conditions(verified, expected)
     # Whatever its confirmations say, no assertion is used when it is older than that.
-    return issued + expected.max_age + 2 * expected.clock_skew
+    return issued, issued + expected.max_age + 2 * expected.clock_skew
 
 
 def check_authentication(statement: Element, expected: Expectations) -> tuple[int, str | None, int | None]:

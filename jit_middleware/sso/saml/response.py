@@ -54,7 +54,7 @@ class ResponseVerifier:
         ids = check_response(root)
         response, believed, opened = _signed_parts(root, ids, keys, expected)
         check_message(response, expected)
-        until = check_assertion(believed, expected)
+        issued, until = check_assertion(believed, expected)
         statement = _only_statement(believed)
         signed_in, context, ends = check_authentication(statement, expected)
         name_id, opened_name = _name_id(believed, ids, expected)
@@ -76,6 +76,7 @@ class ResponseVerifier:
             attributes=attributes,
             friendly_names=friendly_names,
             not_on_or_after=until,
+            issued_at=issued,
         )
 
 

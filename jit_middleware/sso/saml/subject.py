@@ -47,10 +47,20 @@ def qualified(assertion: VerifiedAssertion, sp_entity_id: str) -> str:
 
 
 def qualified_name(name_id: str, qualifier: str | None, sp_qualifier: str | None, *, idp: str, sp: str) -> str:
-    """A NameID and its qualifiers as one text, the same whether the usual ones are written out or not."""
+    """A NameID and its qualifiers as one text, the same whether the usual ones are written out or not.
+
+    With others it is ``!NameQualifier!SPNameQualifier!NameID``, where a ``!`` in a qualifier is ``%21`` and a ``%`` is
+    ``%25``. A bare NameID that begins with ``!`` is written so too: two names never become one text.
+    """
     foreign = "" if qualifier in {None, "", idp} else str(qualifier)
     foreign_sp = "" if sp_qualifier in {None, "", sp} else str(sp_qualifier)
-    return f"{foreign}!{foreign_sp}!{name_id}" if foreign or foreign_sp else name_id
+    if not foreign and not foreign_sp and not name_id.startswith("!"):
+        return name_id
+    return f"!{_escaped(foreign)}!{_escaped(foreign_sp)}!{name_id}"
+
+
+def _escaped(qualifier: str) -> str:
+    return qualifier.replace("%", "%25").replace("!", "%21")
 
 
 def _only_value(assertion: VerifiedAssertion, attribute: str) -> str:

@@ -140,6 +140,13 @@ def test_prelink_writes_only_when_told_to(place: Place, tmp_path: Path) -> None:
     assert [(each["batch"], each["waiting"], each["used"]) for each in listed] == [("spring", 2, 0)]
 
 
+def test_a_list_of_one_is_spoken_of_as_one(place: Place, tmp_path: Path) -> None:
+    rows = write(tmp_path, f"user,subject\n{user(place, 'ann')},s-1\n")
+    assert place.run("adopt", "prelink", rows)[1] == "The row is good. Say --apply to write it.\n"
+    assert "1 user waits for their first sign-in" in place.run("adopt", "prelink", rows, "--apply")[1]
+    assert "1 of 1 row is refused" in place.run("adopt", "prelink", write(tmp_path, "user,subject\nnobody,s-1\n"))[2]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

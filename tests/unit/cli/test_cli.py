@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -328,6 +329,40 @@ def test_check_live_names_a_user_store_that_is_not_there(configured: pytest.Monk
     assert not step.ok
     assert "no_such_module:People" in step.detail
     assert "module:factory" in step.fix
+
+
+@pytest.mark.parametrize(
+    ("text", "raised"),
+    [
+        (
+            "def people():\n    raise RuntimeError('password hunter2 refused')\n",
+            "RuntimeError (people_who_fail.py, line 2)",
+        ),
+        ("1 / 0\n", "ZeroDivisionError (people_who_fail.py, line 1)"),
+        ("def people(url): ...\n", "TypeError ("),
+    ],
+)
+@pytest.mark.parametrize("command", [["users", "approve", "ann"], ["users", "suspend", "ann"]])
+def test_a_user_store_that_cannot_be_made_is_a_fault_of_its_setting(
+    configured: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    text: str,
+    raised: str,
+) -> None:
+    (tmp_path / "people_who_fail.py").write_text(text)
+    configured.chdir(tmp_path)
+    configured.delitem(sys.modules, "people_who_fail", raising=False)
+    configured.setattr(sys, "dont_write_bytecode", True)
+    importlib.invalidate_caches()
+    configured.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
+    configured.setenv("JIT_USER_STORE", "people_who_fail:people")
+    assert main(command) == 2
+    (complaint,) = capsys.readouterr().err.splitlines()
+    assert complaint.startswith(f"JIT_USER_STORE: 'people_who_fail:people' raised {raised}")
+    assert "Fix: " in complaint
+    assert "hunter2" not in complaint
 
 
 def test_a_user_store_is_found_where_the_command_is_given(configured: pytest.MonkeyPatch, tmp_path: Path) -> None:

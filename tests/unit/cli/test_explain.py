@@ -137,3 +137,9 @@ def test_a_saml_assertion_is_pasted_by_its_attributes(
     assert {grant["role"] for grant in told["grants"]} == {"viewer", "operator"}
     assert main(["explain", pasted(place, {**document, "roles": ["x"]})]) == 2
     assert "roles is no part of an assertion here" in capsys.readouterr().err
+    monkeypatch.delenv("JIT_SAML_IDP_ENTITY_ID")
+    assert main(["explain", pasted(place, document)]) == 2
+    complaint = capsys.readouterr().err
+    assert 'issuer is missing: add "issuer" with the provider\'s entity ID' in complaint
+    assert "JIT_SAML_IDP_ENTITY_ID" in complaint
+    assert main(["explain", pasted(place, {**document, "issuer": "https://idp.example.org"})]) == 0

@@ -8,15 +8,26 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
 from jit_middleware.cli import main
-from jit_middleware.model import AuditEvent, Grant, IdentityLink, Profile, SessionRecord, Status
-from jit_middleware.ports import Transaction
+from jit_middleware.cli.conversation import converse
+from jit_middleware.model import (
+    AuditEvent,
+    Grant,
+    IdentityLink,
+    Profile,
+    SessionRecord,
+    Status,
+    VerifiedIdentity,
+)
+from jit_middleware.overtaking import marks_of
+from jit_middleware.ports import Ledger, Transaction
+from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
-from jit_middleware_sqlalchemy import SQLAlchemyLedger
+from jit_middleware_sqlalchemy import PATIENT, SQLAlchemyLedger
 
 T = TypeVar("T")
 FIVE = {
@@ -305,6 +316,41 @@ def test_revoking_all_ends_every_session(place: Place) -> None:
     assert place.json("sessions", "revoke", "--all", "--yes") == {"ended": 0}
 
 
+@pytest.mark.parametrize(
+    ("selectors", "overtaken"),
+    [
+        (["--user", "ada"], {"ada", "ada-again"}),
+        (["--connection", "oidc"], {"ada", "ada-again", "eve"}),
+        (["--connection", "oidc", "--user", "ada"], {"ada", "ada-again"}),
+        (["--connection", "other", "--user", "ada"], set()),
+        (["--connection", "oidc", "--idp-session", "sid-of-ada"], {"ada"}),
+        (["--connection", "oidc", "--idp-session", "sid-of-ada", "--user", "ada"], {"ada"}),
+        (["--connection", "oidc", "--idp-session", "sid-of-ada", "--user", "eve"], set()),
+        (["--session", "session-ada"], set()),
+        (["--all", "--yes"], {"ada", "ada-again", "eve"}),
+    ],
+    ids=lambda value: "-".join(sorted(value)),
+)
+def test_whoever_is_signing_in_while_sessions_are_revoked_is_meant_too(
+    place: Place, selectors: list[str], overtaken: set[str]
+) -> None:
+    place.user("ada")
+    place.user("eve")
+    place.run("sessions", "revoke", *selectors)
+
+    async def look(tx: Transaction, subject: str, idp_session: str) -> int | None:
+        identity = VerifiedIdentity(
+            "oidc", "https://login.invalid", f"sub-{subject}", {}, idp_session=f"sid-of-{idp_session}"
+        )
+        marks = marks_of(identity, None)
+        return (await tx.find_login(identity.connection, identity.issuer, identity.subject, marks))[1]
+
+    logins = {"ada": ("ada", "ada"), "ada-again": ("ada", "phone"), "eve": ("eve", "eve")}
+    seen = {name: place.work(lambda tx, who=who: look(tx, *who)) for name, who in logins.items()}  # type: ignore[misc]
+    assert {name for name, at in seen.items() if at is not None} == overtaken
+    assert all(abs(at - time.time()) < 60 for at in seen.values() if at is not None)
+
+
 def events(place: Place, count: int) -> None:
     async def work(tx: Transaction) -> None:
         for number in range(count):
@@ -322,6 +368,26 @@ def test_export_writes_every_event_in_order_page_by_page(place: Place, tmp_path:
     assert [json.loads(line)["id"] for line in lines] == [f"event-{number:05}" for number in range(2001)]
     assert place.run("audit", "export", "--output", str(file), "--after", "event-01999")[0] == 0
     assert [json.loads(line)["id"] for line in file.read_text().splitlines()][2001:] == ["event-02000"]
+    assert place.run("audit", "export", "--output", str(file), "--after", "event-02000") == (0, "", "")
+
+
+@pytest.mark.parametrize("verb", ["list", "export"])
+def test_an_event_that_is_not_there_is_named_as_a_wrong_after(place: Place, verb: str) -> None:
+    """An empty answer would look like a trail without news."""
+    events(place, 2)
+    code, out, error = place.run("audit", verb, "--after", "event-99999")
+    assert (code, out) == (2, "")
+    assert "--after: there is no event 'event-99999'." in error
+
+
+@pytest.mark.usefixtures("place")
+def test_commands_give_the_database_the_time_it_takes() -> None:
+    """An export, a prune or an adoption may take longer than a request may wait."""
+
+    async def waits(ledger: Ledger) -> object:
+        return cast("SQLAlchemyLedger", ledger).database.waits
+
+    assert converse(Settings.load(), waits) == PATIENT
 
 
 def test_events_are_selected(place: Place) -> None:
@@ -331,6 +397,25 @@ def test_events_are_selected(place: Place) -> None:
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["event-00003", "event-00009"]
     assert len(place.run("audit", "list", "--limit", "5", "--json")[1].splitlines()) == 5
     assert len(place.run("audit", "list")[1].splitlines()) == 13
+
+
+@pytest.mark.parametrize("verb", ["list", "export"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("user.create", "did you mean user.created?"),
+        ("login.failed", "did you mean login.refused"),
+        ("groups.gone", "groups.unavailable"),
+        ("nonsense", "There are: adoption.prelinked"),
+    ],
+)
+def test_a_type_that_no_event_has_is_wrong_use_and_answered_with_what_was_meant(
+    place: Place, verb: str, given: str, said: str
+) -> None:
+    code, out, err = place.run("audit", verb, "--type", given)
+    assert (code, out) == (2, "")
+    assert f"no events of the type {given!r}" in err
+    assert said in err
 
 
 def test_export_to_a_file_that_cannot_be_written_is_wrong_use(place: Place, tmp_path: Path) -> None:

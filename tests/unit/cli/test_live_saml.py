@@ -14,6 +14,7 @@ from jit_middleware.cli.live_saml import check_saml
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetch, Fetched
 from jit_middleware.settings import SAMLConnection, Settings
+from jit_middleware.sso.saml.signature import sign_enveloped
 from tests.conftest import FakeClock
 from tests.unit.sso.saml.protocol.idp import IDP, METADATA_URL, NOW, descriptor, key_pair
 
@@ -108,6 +109,22 @@ def test_a_provider_that_wants_signatures_without_a_key_is_worth_a_word() -> Non
     asking = Provider(descriptor(role='WantAuthnRequestsSigned="true"').encode())
     assert "not signed, though" in steps(asking)["requests"].detail
     assert steps(asking, **WITH_KEY)["requests"].detail == "signed"
+
+
+def test_signed_metadata_without_an_end_is_worth_a_word() -> None:
+    def end(attributes: str) -> Step | None:
+        xml = descriptor(attributes=f'ID="_d" {attributes}').encode()
+        signed = Provider(sign_enveloped(xml, key_pair("federation")))
+        found = steps(signed, JIT_SAML_METADATA_CERT=key_pair("federation").certificate_pem)
+        assert failing(found) == set()
+        assert "signature verified" in found["metadata"].detail
+        return found.get("metadata end")
+
+    warned = end("")
+    assert warned is not None
+    assert warned.detail.startswith("warning: signed without an end")
+    assert end('validUntil="2027-02-01T00:00:00Z"') is None
+    assert "metadata end" not in steps()
 
 
 def test_a_file_is_read_and_a_document_in_the_settings_too(tmp_path: Path) -> None:

@@ -164,3 +164,17 @@ def test_a_revocation_between_look_up_and_keeping_is_not_lost(middleware: JITMid
     assert gate.admit("/", cookie) is None
     sessions._ledger = ledger
     assert step(sessions.find(cookie)) is None
+
+
+def test_a_session_seen_by_a_clock_that_was_ahead_is_idle_like_any_other(
+    middleware: JITMiddleware, fake_clock: FakeClock
+) -> None:
+    sessions = middleware.gate.house.sessions
+    fake_clock.advance(20 * 3600)
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    fake_clock.set_back(20 * 3600)  # put right before the first request
+    entry = step(sessions.find(cookie))
+    assert entry is not None
+    assert entry.deadline <= fake_clock.monotonic() + 360, "a tenth of the idle limit"
+    fake_clock.advance(2 * 3600)
+    assert step(sessions.find(cookie)) is None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -150,6 +151,76 @@ def test_the_hot_path_admits_to_a_guarded_path_only_while_the_session_meets_it(
     assert gate.admit("/admin", strong) is not None
     fake_clock.advance(1)
     assert [gate.admit(path, strong) is not None for path in ("/page", "/admin")] == [True, False]
+
+
+class CountedRules:
+    """How often the session has been compared with a demand."""
+
+    def __init__(self, rules: StepUpRules) -> None:
+        self.count = 0
+        self._lasting = rules.lasting
+        rules.lasting = self  # type: ignore[method-assign]
+
+    def __call__(self, demand: StepUp, session: Any, now: int) -> float:
+        self.count += 1
+        return self._lasting(demand, session, now)
+
+
+def test_a_demand_that_is_met_is_remembered_until_it_is_not(
+    guarded: Callable[..., JITMiddleware], fake_clock: FakeClock
+) -> None:
+    middleware = guarded({"paths": ["/admin/*"], "acr": ["phr"], "max_age": "2m"})
+    gate, rules = middleware.gate, middleware.gate.house.sessions.step_up
+    assert rules is not None
+    cookie = login_as(middleware, "s1", preferred_username="alice", acr="phr", auth_time=fake_clock.now())
+    assert step(gate.house.sessions.find(cookie)) is not None
+    counted = CountedRules(rules)
+    for path in ("/admin", "/admin/users", "/Admin/"):
+        assert [gate.admit(path, cookie) is not None for _ in range(5)] == [True] * 5
+    assert counted.count == 3, "once for each path; what several ask alike is one demand"
+    assert [gate.admit(path, cookie) is not None for path in ("/admin", "/admin/users", "/Admin/")] == [True] * 3
+    fake_clock.advance(120 + 59)
+    assert gate.admit("/admin", cookie) is not None
+    assert counted.count == 3
+    for seconds, admitted in ((1, True), (1, False), (1, False)):
+        fake_clock.advance(seconds)
+        assert (gate.admit("/admin", cookie) is not None) is admitted
+    assert gate.admit("/page", cookie) is not None
+    assert counted.count == 6, "once more in the last second, and each time after it"
+
+
+def test_what_one_demand_has_shown_serves_no_other(
+    guarded: Callable[..., JITMiddleware], fake_clock: FakeClock
+) -> None:
+    middleware = guarded(
+        {"paths": ["/reports/*"], "max_age": "1h"},
+        {"paths": ["/admin/*"], "acr": ["phr"]},
+        {"paths": ["/pay"], "max_age": "1m"},
+    )
+    gate = middleware.gate
+    weak = login_as(middleware, "s1", preferred_username="alice", acr="low", auth_time=fake_clock.now() - 200)
+    strong = login_as(middleware, "s2", preferred_username="bob", acr="phr", auth_time=fake_clock.now())
+    for cookie in (weak, strong):
+        assert step(gate.house.sessions.find(cookie)) is not None
+    paths = ("/reports/1", "/admin", "/pay", "/reports/../admin", "//pay")
+    for _ in range(3):
+        assert [gate.admit(path, weak) is not None for path in paths] == [True, False, False, False, False]
+        assert [gate.admit(path, strong) is not None for path in paths] == [True, True, True, True, True]
+    fake_clock.advance(200)
+    for _ in range(3):
+        assert [gate.admit(path, strong) is not None for path in paths] == [True, True, False, False, False]
+
+
+def test_a_login_anew_is_judged_anew(guarded: Callable[..., JITMiddleware], fake_clock: FakeClock) -> None:
+    middleware = guarded({"paths": ["/admin/*"], "max_age": "2m"})
+    gate = middleware.gate
+    before = login_as(middleware, "s1", preferred_username="alice", auth_time=fake_clock.now())
+    assert step(gate.house.sessions.find(before)) is not None
+    assert gate.admit("/admin", before) is not None
+    fake_clock.advance(181)
+    after = login_as(middleware, "s1", preferred_username="alice", auth_time=fake_clock.now())
+    assert step(gate.house.sessions.find(after)) is not None
+    assert (gate.admit("/admin", before), gate.admit("/admin", after) is not None) == (None, True)
 
 
 def test_without_rules_nothing_is_looked_up(guarded: Callable[..., JITMiddleware]) -> None:

@@ -53,6 +53,22 @@ def test_expression_that_cannot_work_is_refused(source: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("source", "place"),
+    [
+        ("groups..name", "(column 8)"),
+        ("contains(groups, 'ops') b", "(column 25)"),
+        ("hd = 'example.org'", "(column 4)"),
+        ("name == 'open", "(column 9)"),
+        ("contains(groups, 'ops'", "(it ends too early)"),
+    ],
+)
+def test_expression_that_is_none_is_refused_with_the_place_where_it_ceases_to_be_one(source: str, place: str) -> None:
+    with pytest.raises(BadValue) as caught:
+        expression(source)
+    assert caught.value.problem.endswith(f"is not a JMESPath expression {place}.")
+
+
+@pytest.mark.parametrize(
     "source", ["||".join("a" * 40), "a" + "[0]" * 2 + ".b" * 300, "!" * 40 + "a", "[" * 40 + "a" + "]" * 40]
 )
 def test_expression_of_too_many_parts_or_levels_is_refused(source: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from jit_middleware.errors import ConfigurationError, Fault
 from jit_middleware.http.paths import Access
 from jit_middleware.model import Status
-from jit_middleware.settings import InjectSettings, RoleRule, SessionSettings, Settings
+from jit_middleware.settings import InjectSettings, OIDCConnection, RoleRule, SessionSettings, Settings
 
 KEY = "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM"
 FIVE = {
@@ -404,6 +404,18 @@ PEM = "-----BEGIN PRIVATE KEY-----\nMC4C\n-----END PRIVATE KEY-----"
 def test_private_key_replaces_the_client_secret() -> None:
     settings = load(JIT_OIDC_CLIENT_SECRET=None, JIT_OIDC_PRIVATE_KEY=PEM, JIT_OIDC_CLIENT_AUTH="private_key_jwt")
     assert (settings.connections[0].private_key, settings.connections[0].client_secret) == (PEM, None)
+
+
+def test_an_assertion_is_for_the_issuer_unless_the_operator_says_otherwise() -> None:
+    key: dict[str, str | None] = {"JIT_OIDC_CLIENT_SECRET": None, "JIT_OIDC_PRIVATE_KEY": PEM}
+    (connection,) = load(**key).connections
+    assert isinstance(connection, OIDCConnection)
+    assert connection.client_assertion_audience == "issuer"
+    (connection,) = load(**key, JIT_OIDC_CLIENT_ASSERTION_AUDIENCE="token_endpoint").connections
+    assert isinstance(connection, OIDCConnection)
+    assert connection.client_assertion_audience == "token_endpoint"
+    name = "JIT_OIDC_CLIENT_ASSERTION_AUDIENCE"
+    assert "issuer or token_endpoint" in faults(**{name: "https://login.example.org/token"})[name].fix
 
 
 def test_client_auth_needs_its_credential() -> None:

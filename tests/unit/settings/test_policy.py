@@ -130,6 +130,37 @@ def test_a_link_policy_without_verified_domains_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize(
+    ("variable", "text", "place"),
+    [
+        ("JIT_GROUP_ROLES", '{"g-1": ["editor"}', "line 1, column 18"),
+        ("JIT_GROUP_ROLES", '{\n  "g-1": ["editor"],\n}', "line 3, column 1"),
+        ("JIT_ROLE_RULES", '[{"when": "boss", grant: ["admin"]}]', "line 1, column 19"),
+        ("JIT_ROLE_RULES", "[" * 3, "line 1, column 4"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_place(variable: str, text: str, place: str) -> None:
+    (fault,) = faults(ENV | {variable: text})
+    assert fault.startswith(f"{variable}: it is not JSON ({place}: ")
+
+
+def test_connections_that_take_each_others_roles_are_warned_of(tmp_path: Path) -> None:
+    def warnings(**sync: str) -> tuple[str, ...]:
+        file = tmp_path / "jit.toml"
+        connections = (
+            f'[connections.{name}]\nissuer = "https://{name}.example"\nclient_id = "app"\nclient_secret = "secret"\n'
+            f'role_sync = "{mode}"\n'
+            for name, mode in sync.items()
+        )
+        file.write_text("".join(connections))
+        env = {name: value for name, value in ENV.items() if not name.startswith("JIT_OIDC_")}
+        return Settings.load(env | {"JIT_CONFIG": str(file)}).warnings()
+
+    (warning,) = warnings(one="exclusive", two="exclusive", three="owned")
+    assert warning.startswith("The connections one, two each make their roles the only ones (JIT_ROLE_SYNC=exclusive)")
+    assert warnings(one="exclusive", two="owned", three="additive") == ()
+
+
+@pytest.mark.parametrize(
     ("text", "read"), [("30/1m", Rate(30, 60)), (" 100 / 1h ", Rate(100, 3600)), ("off", None), ("none", None)]
 )
 def test_rates(text: str, read: Rate | None) -> None:

@@ -47,6 +47,13 @@ def test_three_variables_reach_a_login() -> None:
     assert not saml().allow_idp_initiated
 
 
+def test_signed_metadata_of_whomever_is_warned_of() -> None:
+    (warning,) = load(JIT_SAML_METADATA_CERT=CERTIFICATE).warnings()
+    assert warning.startswith("The metadata of saml has to be signed, but idp_entity_id (JIT_SAML_IDP_ENTITY_ID)")
+    assert load(JIT_SAML_METADATA_CERT=CERTIFICATE, JIT_SAML_IDP_ENTITY_ID="urn:idp").warnings() == ()
+    assert load().warnings() == ()
+
+
 def test_every_saml_variable_is_taken() -> None:
     found = saml(
         JIT_SAML_IDP_ENTITY_ID="urn:idp",

@@ -62,6 +62,16 @@ def _sessions() -> None:
     _column("jit_sessions", sa.Column("refresh_token", long_text()))
     _column("jit_sessions", sa.Column("probe_at", sa.BigInteger))
     _column("jit_sessions", sa.Column("probe_failing_since", sa.BigInteger))
+    _column("jit_sessions", sa.Column("begun_at", sa.BigInteger))
+    for name in ("identity", "session", "own_session", "person", "email"):
+        _column("jit_sessions", sa.Column(f"{name}_mark", exact(64)))
+    _table(
+        "jit_marks",
+        sa.Column("mark", exact(64), primary_key=True),
+        sa.Column("at", sa.BigInteger, nullable=False),
+        sa.Column("until", sa.BigInteger, nullable=False),
+    )
+    _index("jit_marks_until", "jit_marks", "until")
 
 
 def _table(name: str, *columns: sa.Column[object]) -> None:

@@ -119,7 +119,7 @@ class Provider:
         self.requests.append(request)
         path = urlsplit(request.url).path
         reply = self.replies.get(path)
-        if isinstance(reply, Exception):
+        if isinstance(reply, BaseException):
             raise reply
         if callable(reply):
             reply = reply(request)

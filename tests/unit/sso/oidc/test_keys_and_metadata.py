@@ -188,13 +188,13 @@ def test_simultaneous_renewals_share_one_fetch():
     async def run():
         kept = Kept(load, clock=FakeClock(), locks=asyncio.Lock)
         seen = await kept.get()
-        newer = await asyncio.gather(*(kept.renewed(seen) for _ in range(5)))
-        return seen, set(newer), await kept.renewed(next(iter(newer)))
+        newer = await asyncio.gather(*(kept.renewed(seen, lambda: calls < 2) for _ in range(5)))
+        return seen, set(newer), await kept.renewed(next(iter(newer)), lambda: calls < 2)
 
     seen, newer, later = asyncio.run(run())
     assert len(newer) == 1
     assert seen not in newer
-    assert later in newer  # and for thirty seconds no further one
+    assert later in newer  # no further one where none is allowed
     assert calls == 2
 
 
@@ -210,10 +210,11 @@ def test_renewal_after_a_wrong_answer_fetches_anew():
     clock = FakeClock()
     kept = Kept(load, clock=clock, locks=NoLocks())
     seen = step(kept.get())
-    with pytest.raises(VerificationError):
-        step(kept.renewed(seen))
-    clock.pass_(30)
-    assert step(kept.renewed(seen)) is step(kept.get())
+    for _ in range(2):
+        with pytest.raises(VerificationError):
+            step(kept.renewed(seen, lambda: True))
+    clock.pass_(1)
+    assert step(kept.renewed(seen, lambda: True)) is step(kept.get())
 
 
 def test_forty_waiters_on_a_dead_provider_cost_one_try():
@@ -336,20 +337,85 @@ def test_rotation_without_kid_is_found_too():
     assert story.finish(sign(claims(), header={})).subject == "subject-1"
 
 
-def test_unknown_kid_costs_one_fetch_in_thirty_seconds():
+def test_unknown_kids_cost_a_few_fetches_at_once_and_then_one_in_fifteen_seconds():
     story = Story()
     story.login()
     assert story.provider.asked("/jwks") == 1
     for n in range(10):
         with pytest.raises(VerificationError, match="key_unknown"):
             story.finish(sign(claims(), header={"kid": f"unknown-{n}"}))
-    assert story.provider.asked("/jwks") == 2
-    story.clock.pass_(30)
-    for _ in range(2):
+    assert story.provider.asked("/jwks") == 1 + 5
+    for n in range(10, 50):
+        story.clock.pass_(3)
         with pytest.raises(VerificationError, match="key_unknown"):
-            story.finish(sign(claims(iat=story.clock.wall), header={"kid": "unknown"}))
-    assert story.provider.asked("/jwks") == 3
+            story.finish(sign(claims(iat=story.clock.wall), header={"kid": f"unknown-{n}"}))
+    assert story.provider.asked("/jwks") == 1 + 5 + 120 / 15
     assert story.login(iat=story.clock.wall).subject == "subject-1"
+
+
+def test_the_same_unknown_kid_costs_one_fetch_in_thirty_seconds():
+    story = Story()
+    story.login()
+    for _ in range(10):
+        with pytest.raises(VerificationError, match="key_unknown"):
+            story.finish(sign(claims(), header={"kid": "unknown"}))
+    assert story.provider.asked("/jwks") == 2
+    story.clock.pass_(29)
+    with pytest.raises(VerificationError, match="key_unknown"):
+        story.finish(sign(claims(), header={"kid": "unknown"}))
+    assert story.provider.asked("/jwks") == 2
+    story.clock.pass_(1)
+    with pytest.raises(VerificationError, match="key_unknown"):
+        story.finish(sign(claims(), header={"kid": "unknown"}))
+    assert story.provider.asked("/jwks") == 3
+
+
+def test_new_key_is_found_although_one_unknown_kid_came_just_before():
+    story = Story(Provider(keys=[public(OTHER_RSA, kid="old")]))
+    story.finish(sign(claims(), key=OTHER_RSA, header={"kid": "old"}))
+    with pytest.raises(VerificationError, match="key_unknown"):
+        story.finish(sign(claims(), header={"kid": "garbage"}))
+    story.provider.keys = [public(RSA, kid="new")]
+    assert story.finish(sign(claims(), header={"kid": "new"})).subject == "subject-1"
+
+
+def test_new_key_is_found_as_soon_as_its_provider_answers_again():
+    story = Story(Provider(keys=[public(OTHER_RSA, kid="old")]))
+    story.finish(sign(claims(), key=OTHER_RSA, header={"kid": "old"}))
+    story.provider.keys, story.provider.replies["/jwks"] = [public(RSA, kid="new")], DOWN
+    new = sign(claims(), header={"kid": "new"})
+    for _ in range(3):  # asked once: a provider that has just failed is left alone for a second
+        with pytest.raises(ProviderUnavailable, match="unreachable"):
+            story.finish(new)
+    assert story.provider.asked("/jwks") == 2
+    story.provider.replies.clear()
+    story.clock.pass_(1)
+    assert story.finish(new).subject == "subject-1"
+
+
+def test_new_key_is_found_although_the_login_that_looked_for_it_was_broken_off():
+    story = Story(Provider(keys=[public(OTHER_RSA, kid="old")]))
+    story.finish(sign(claims(), key=OTHER_RSA, header={"kid": "old"}))
+    story.provider.keys, story.provider.replies["/jwks"] = [public(RSA, kid="new")], asyncio.CancelledError()
+    new = sign(claims(), header={"kid": "new"})
+    with pytest.raises(asyncio.CancelledError):
+        story.finish(new)
+    story.provider.replies.clear()
+    assert story.finish(new).subject == "subject-1"
+
+
+def test_who_always_breaks_off_makes_us_fetch_no_more_often_than_the_budget_allows():
+    story = Story()
+    story.login()
+    story.provider.replies["/jwks"] = asyncio.CancelledError()
+    unknown = sign(claims(), header={"kid": "unknown"})
+    for _ in range(5):
+        with pytest.raises(asyncio.CancelledError):
+            story.finish(unknown)
+    for _ in range(5):
+        with pytest.raises(VerificationError, match="key_unknown"):
+            story.finish(unknown)
+    assert story.provider.asked("/jwks") == 1 + 5
 
 
 def test_bad_signature_of_a_known_key_makes_us_fetch_nothing():

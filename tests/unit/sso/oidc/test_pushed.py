@@ -35,6 +35,7 @@ from tests.unit.sso.oidc.provider import (
     sign,
     step,
 )
+from tests.unit.sso.oidc.provider import claims as login_claims
 
 REVOKE_URL = "https://app.example/_jit/revoke/oidc"
 SIGNALS_URL = "https://app.example/_jit/signals/oidc"
@@ -504,3 +505,49 @@ def test_one_use_is_told_apart_by_connection_issuer_and_id():
     other = Push(provider, signals=SignalsSettings(issuer=TRANSMITTER, jwks_uri=f"{ISSUER}/events/jwks"))
     theirs = other.take("event", token("event", key=EC, iss=TRANSMITTER)).receipt
     assert theirs.once.key != same.once.key, "one sender cannot use up the ids of another"
+
+
+# --- keys that are not known ----------------------------------------------------------------------------------------
+
+
+def rotated(push):
+    """The provider changes its only key, and the next thing it signs is the first sight of the new one."""
+    push.story.provider.keys = [public(OTHER_RSA, kid="new")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_key_is_fetched_although_garbage_came_just_before(kind):
+    push = Push()
+    push.take(kind, token(kind))
+    for _ in range(20):
+        assert push.refusal(kind, token(kind, header={"kid": "garbage"})) == "key_unknown"
+    rotated(push)
+    push.take(kind, token(kind, key=OTHER_RSA, header={"kid": "new"}, jti="jti-2"))
+
+
+def test_garbage_makes_us_ask_a_few_times_and_then_once_in_fifteen_seconds():
+    push = Push()
+    push.take("logout", token("logout"))
+    for n in range(30):
+        push.refusal("logout", token("logout", header={"kid": f"garbage-{n}"}))
+    assert push.story.provider.asked("/jwks") == 1 + 5
+    new = token("logout", key=OTHER_RSA, header={"kid": "new"})
+    rotated(push)
+    assert push.refusal("logout", new) == "key_unknown"
+    push.story.clock.pass_(14)
+    assert push.refusal("logout", new) == "key_unknown"
+    push.story.clock.pass_(1)
+    assert push.take("logout", new).subject == "subject-1"
+    assert push.story.provider.asked("/jwks") == 1 + 5 + 1
+
+
+def test_garbage_that_is_pushed_keeps_no_new_key_from_a_login():
+    push = Push()
+    push.story.login()
+    for n in range(30):
+        push.refusal("logout", token("logout", header={"kid": f"garbage-{n}"}))
+    rotated(push)
+    answered = sign(login_claims(), key=OTHER_RSA, header={"kid": "new"})
+    assert push.story.finish(answered).subject == "subject-1"
+    # What the login has brought serves the pushed tokens too.
+    assert push.take("logout", token("logout", key=OTHER_RSA, header={"kid": "new"})).subject == "subject-1"

@@ -195,6 +195,30 @@ def test_private_key_jwt_is_for_the_issuer_alone(own, text, known, alg):
     assert "client_secret" not in form
 
 
+def assertion_of(form):
+    head, body, _ = form["client_assertion"].split(".")
+    return tuple(json.loads(urlsafe_b64decode(part + "==")) for part in (head, body))
+
+
+def test_private_key_jwt_is_for_the_token_endpoint_only_where_the_operator_says_so():
+    text = json.dumps(EC521.as_dict(private=True))
+    own = {"private_key": text, "client_secret": None}
+    for setting, audience in (({}, ISSUER), ({"client_assertion_audience": "issuer"}, ISSUER),
+                              ({"client_assertion_audience": "token_endpoint"}, ISSUER + "/token")):  # fmt: skip
+        _, form = token_request(**own, **setting)
+        assert assertion_of(form)[1]["aud"] == audience
+
+
+def test_the_certificate_of_our_jwk_is_named_as_some_providers_know_it():
+    """RFC 7517 §4.9, RFC 7515 §4.1.8."""
+    jwk = EC521.as_dict(private=True)
+    for thumbprint, is_there in (("A1bC2dE3fH4iJ5kL6mN7oP8qR9sT0uA1bC2dE3fH4iJ", True), (None, False), (5, False)):
+        _, form = token_request(private_key=json.dumps(jwk | {"x5t#S256": thumbprint}))
+        header = assertion_of(form)[0]
+        assert ("x5t#S256" in header) is is_there
+        assert not is_there or header["x5t#S256"] == thumbprint
+
+
 def test_every_assertion_is_fresh():
     story = Story(private_key=json.dumps(EC521.as_dict(private=True)))
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -107,10 +108,13 @@ class Wire:
     body: bytes = field(default_factory=lambda: descriptor().encode())
     status: int = 200
     down: bool = False
+    broken_off: bool = False
     asked: list[str] = field(default_factory=list)
 
     async def fetch(self, request: Fetch) -> Fetched:
         self.asked.append(request.url)
+        if self.broken_off:
+            raise asyncio.CancelledError
         if self.down:
             raise ProviderUnavailable("unreachable", "idp.example")
         return Fetched(self.status, {}, self.body)

@@ -175,6 +175,31 @@ def test_an_unasked_answer_works_once(stage: Any) -> None:
     assert at.events("login.refused")[-1].reason == "assertion_replayed"
 
 
+def test_an_unasked_answer_that_was_refused_is_used_up(stage: Any) -> None:
+    """SAML Profiles §4.1.4.5: whoever is let in meanwhile is not let in by an answer that has been judged."""
+    at = stage(JIT_SAML_ALLOW_IDP_INITIATED="on", JIT_REQUIRED_GROUPS="staff")
+    welcome = stage(JIT_SAML_ALLOW_IDP_INITIATED="on")
+    form = unasked()
+    assert at.client.post("/_jit/acs/saml", fields_of(at.post("acs", form))).status == 403
+    assert at.events("login.refused")[-1].reason not in {"assertion_replayed", "assertion_expired"}
+    again = welcome.client.post("/_jit/acs/saml", fields_of(welcome.post("acs", form)))
+    assert again.status == 400
+    assert at.events("login.refused")[-1].reason == "assertion_replayed"
+    assert not welcome.is_in()
+    fresh = unasked(assertion_id="_assertion-2")
+    assert welcome.client.post("/_jit/acs/saml", fields_of(welcome.post("acs", fresh))).status == 303
+
+
+def test_an_answer_that_could_not_be_judged_is_not_used_up(stage: Any) -> None:
+    at = stage(JIT_SAML_ALLOW_IDP_INITIATED="on")
+    form = unasked()
+    fields = fields_of(at.post("acs", form))
+    at.clock.set_back(3600)
+    assert at.client.post("/_jit/acs/saml", fields).status == 403, "not yet valid"
+    at.clock.advance(3600)
+    assert at.client.post("/_jit/acs/saml", fields_of(at.post("acs", form))).status == 303
+
+
 def test_an_answer_to_a_request_is_never_an_unasked_one(stage: Any, caplog: pytest.LogCaptureFixture) -> None:
     at = stage(JIT_SAML_ALLOW_IDP_INITIATED="on")
     answer = at.answer(at.client.get("/"))
@@ -296,6 +321,7 @@ def test_a_logout_request_that_was_used_before_ends_nothing(stage: Any) -> None:
     at = stage(**OURS)
     at.sign_in()
     at.logout(logout_request())
+    at.clock.advance(1)
     at.sign_in(assertion_id="_assertion-2")
     refused = at.logout(logout_request())
     assert refused.status == 400

@@ -14,6 +14,7 @@ from jit_middleware.settings.saml_presets import COMMON_NAMES, PRESETS
 from jit_middleware.sso.saml.attributes import searched
 from jit_middleware.sso.saml.expectations import VerifiedAssertion
 from jit_middleware.sso.saml.identity import identity_of, known_name, session_name
+from jit_middleware.sso.saml.subject import qualified_name
 from tests.unit.sso.saml.protocol.idp import IDP, NOW, PERSISTENT, SP, connection
 
 EMAIL = "urn:oasis:names:tc:SAML:1.1:nameid-format:emailAddress"
@@ -69,6 +70,32 @@ def test_the_usual_qualifiers_change_nothing_and_foreign_ones_make_another_perso
     assert identity(usual).subject == "opaque-1"
     assert identity(usual).idp_session == identity().idp_session
     assert len({identity(each).subject for each in (ASSERTION, foreign, group)}) == 3
+
+
+NAMES = [
+    (None, None, "bob"),
+    (None, None, "urn:a!!bob"),
+    (None, None, "!urn:a!!bob"),
+    (None, None, "!bob"),
+    (None, None, "!!!bob"),
+    ("urn:a", None, "bob"),
+    (None, "urn:a", "bob"),
+    ("urn:a", None, "!bob"),
+    ("urn:a!", None, "bob"),
+    ("urn:a%21", None, "bob"),
+    ("urn:a", "urn:b", "bob"),
+    ("urn:a!urn:b", None, "bob"),
+    ("urn:a", None, "urn:b!bob"),
+    ("!", None, "bob"),
+    (None, "!", "bob"),
+]
+
+
+def test_names_with_different_qualifiers_are_different_subjects_however_they_are_written() -> None:
+    """A provider whose people choose their names, or one of several that one is relayed from, makes nobody another."""
+    subjects = {qualified_name(name, one, two, idp=IDP, sp=SP) for one, two, name in NAMES}
+    assert len(subjects) == len(NAMES)
+    assert qualified_name("bob", IDP, SP, idp=IDP, sp=SP) == qualified_name("bob", "", None, idp=IDP, sp=SP) == "bob"
 
 
 @pytest.mark.parametrize("kind", ["persistent", "email", "unspecified"])

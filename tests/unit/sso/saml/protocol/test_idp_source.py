@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 
@@ -151,6 +152,30 @@ def test_a_renewal_out_of_turn_happens_once_in_half_a_minute() -> None:
     stage.clock.advance(30)
     assert step(stage.source.renewed(current)).certificates != current.certificates
     assert len(stage.wire.asked) == 3
+
+
+def test_a_renewal_whose_login_is_broken_off_keeps_no_other_from_the_new_keys() -> None:
+    stage = Stage()
+    seen = step(stage.source.get())
+    stage.wire.broken_off = True
+    with pytest.raises(asyncio.CancelledError):
+        step(stage.source.renewed(seen))
+    stage.wire.body, stage.wire.broken_off = NEXT, False
+    assert step(stage.source.renewed(seen)).certificates != seen.certificates
+
+
+def test_who_always_breaks_off_makes_us_ask_three_times_in_half_a_minute() -> None:
+    stage = Stage()
+    seen = step(stage.source.get())
+    stage.wire.broken_off = True
+    for _ in range(2):
+        asked = len(stage.wire.asked)
+        for _ in range(3):
+            with pytest.raises(asyncio.CancelledError):
+                step(stage.source.renewed(seen))
+        assert step(stage.source.renewed(seen)) is seen
+        assert len(stage.wire.asked) == asked + 3
+        stage.clock.advance(30)
 
 
 def test_a_renewal_that_fails_leaves_what_there_is() -> None:

@@ -1,0 +1,103 @@
+"""Marks that revocations leave for logins on their way, on every database with every driver."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jit_middleware.model import Marks
+from jit_middleware.overtaking import is_view_overtaken
+from jit_middleware.ports import Transaction
+from tests.contract.conftest import Rig
+from tests.contract.test_ledger_contract import AT, ISSUER, do, session, signed_in
+from tests.contract.test_login_cost import counted
+
+pytestmark = pytest.mark.real
+
+MINE = Marks("oidc", "i" * 64, "s" * 64, "o" * 64, "p" * 64, "e" * 64)
+NAMES = ("connection", "identity", "session", "own_session", "person", "email")
+NOBODYS = Marks("saml", "I" * 64)
+
+
+def leave(rig: Rig, *marks: str | None, at: int = AT, until: int = AT + 100) -> None:
+    do(rig, lambda tx: tx.leave_marks([str(mark) for mark in marks], at=at, until=until))
+
+
+def seen(rig: Rig, marks: Marks) -> int | None:
+    async def look(tx: Transaction) -> int | None:
+        return (await tx.find_login("oidc", ISSUER, "nobody", marks))[1]
+
+    return rig.run(rig.ledger.transaction(look))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_mark_is_seen_by_the_login_and_the_session_that_answer_to_it(rig: Rig, name: str) -> None:
+    user = signed_in(rig)
+    begun = session("s1", user.id, begun_at=AT, marks=MINE)
+    do(rig, lambda tx: tx.add_session(begun))
+    do(rig, lambda tx: tx.add_session(replace(begun, id="s2", connection="saml", marks=NOBODYS)))
+    do(rig, lambda tx: tx.add_session(replace(begun, id="s3", connection="other", marks=None)))
+    assert seen(rig, MINE) is None
+    leave(rig, getattr(MINE, name))
+    assert (seen(rig, MINE), seen(rig, NOBODYS)) == (AT, None)
+    views = [rig.run(rig.ledger.find_session(each)) for each in ("s1", "s2", "s3")]
+    assert [view.marked_at for view in views if view is not None] == [AT, None, None]
+    assert [is_view_overtaken(view) for view in views if view is not None] == [True, False, False]
+
+
+def test_the_latest_of_several_marks_counts_and_none_goes_back(rig: Rig) -> None:
+    leave(rig, MINE.session, at=AT + 5)
+    leave(rig, MINE.identity, MINE.session, at=AT)
+    assert seen(rig, MINE) == AT + 5
+    leave(rig, MINE.session, at=AT + 9)
+    assert seen(rig, MINE) == AT + 9
+    assert seen(rig, replace(MINE, session=None)) == AT
+
+
+def test_a_known_person_is_found_together_with_the_mark(rig: Rig) -> None:
+    user = signed_in(rig)
+    leave(rig, MINE.email)
+
+    async def look(tx: Transaction) -> None:
+        found, marked_at = await tx.find_login("oidc", ISSUER, "alice", MINE)
+        assert found is not None
+        assert found[0].user_id == user.id
+        assert found == await tx.find_link("oidc", ISSUER, "alice")
+        assert marked_at == AT
+
+    do(rig, look)
+
+
+def test_neither_the_login_nor_the_session_costs_another_statement(rig: Rig) -> None:
+    user = signed_in(rig)
+    do(rig, lambda tx: tx.add_session(session("s1", user.id, begun_at=AT, marks=MINE)))
+    leave(rig, *(getattr(MINE, name) for name in NAMES))
+    with counted(rig) as sent:
+        view = rig.run(rig.ledger.find_session("s1"))
+    assert view is not None
+    assert len(sent) == 1, sent
+    with counted(rig) as sent:
+        seen(rig, MINE)
+    assert len([statement for statement in sent if "SELECT" in statement]) == 1, sent
+
+
+def test_many_marks_at_once_by_many(rig: Rig) -> None:
+    marks = [f"{number:064}" for number in range(130)]
+
+    async def work(tx: Transaction) -> None:
+        await tx.leave_marks(marks, at=AT, until=AT + 100)
+
+    outcome = rig.together([lambda: rig.ledger.transaction(work)] * 6)
+    assert outcome == [None] * 6
+    assert {seen(rig, replace(NOBODYS, session=mark)) for mark in marks} == {AT}
+
+
+def test_a_mark_is_forgotten_after_its_time(rig: Rig) -> None:
+    leave(rig, MINE.identity)
+    assert rig.run(rig.ledger.prune(AT + 100)) == 0
+    assert rig.run(rig.ledger.prune(AT + 101)) == 1
+    assert seen(rig, MINE) is None
+    leave(rig)
+    leave(rig, "x" * 65, "nul\x00")
+    assert rig.run(rig.ledger.prune(AT + 1000)) == 0
