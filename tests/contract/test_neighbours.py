@@ -212,9 +212,12 @@ def test_after_close_it_begins_anew(street: Street) -> None:
 
 def test_whoever_begins_to_listen_asks_the_ledger_once(street: Street) -> None:
     """What was said before was not heard."""
-    street.worker().tell()
+    early = street.worker()
+    early.tell()
+    early.neighbours.close()
     worker = street.worker().listen()
-    until(lambda: worker.hurries == 1)
+    until(lambda: worker.hurries)
+    assert worker.hurries == 1
 
 
 def test_a_forked_child_hears_and_says_by_itself(street: Street) -> None:

@@ -23,6 +23,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
+    # The applications listen there alone; somebody else's server may have the same port of ::1.
+    "--host-resolver-rules=MAP localhost 127.0.0.1",
 )
 PATIENCE_MS = 10_000
 

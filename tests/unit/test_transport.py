@@ -99,7 +99,8 @@ class Server:
         self.socket = socket.create_server(("127.0.0.1" if family == socket.AF_INET else "::1", 0), family=family)
         self.port = self.socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/x"
-        threading.Thread(target=self.accept, daemon=True).start()
+        self.thread = threading.Thread(target=self.accept, daemon=True)
+        self.thread.start()
 
     def accept(self):
         while True:
@@ -133,6 +134,10 @@ class Server:
         return head, body
 
     def close(self):
+        # Closed only, it would go on listening for as long as the thread waits for somebody to come.
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join(10)
         self.socket.close()
         for connection in self.open:
             connection.close()
