@@ -105,6 +105,7 @@ def assemble(
     if neighbours is not None:
         neighbours.listen(feed.hurry)
     skews = {connection.name: connection.clock_skew for connection in settings.connections}
+    lasting = ToTheEnd(world)
     sessions = Sessions(
         settings.session,
         cookie=cookie,
@@ -126,8 +127,9 @@ def assemble(
             envelope=keyring.envelope("refresh-token"),
             audit=audit,
             clock=clock,
-            background=ToTheEnd(world),
+            background=lasting,
             pause=Pauses(world),
+            is_ending=lasting.is_ending,
         ),
         overtaken=Overtaken(ledger, audit=audit, clock=clock),
     )
@@ -160,6 +162,7 @@ def assemble(
         app_cookies=tuple(_app_cookies(settings)),
         clock=clock,
         tokens=tokens,
+        pause=Pauses(world),
     )
     injected = [name for name, _ in headers_of(settings.inject)]
     return Gate(

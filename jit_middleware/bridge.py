@@ -11,13 +11,12 @@ from __future__ import annotations
 import inspect
 import os
 import threading
-import traceback
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypeAlias, TypeVar, cast
 
-from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, Fault, JITError, StoreUnavailable
+from jit_middleware.errors import AdapterError, ConfigurationError, Conflict, Fault, JITError, StoreUnavailable, whence
 from jit_middleware.faces import VERBS, StoreUsers, offered_verbs
 from jit_middleware.model import Account, AuditEvent, FeedPage, SessionView, Status
 from jit_middleware.own_threads import NoThread, OwnThreads
@@ -49,19 +48,16 @@ STORE_THREADS: Final = 10
 def made_elsewhere(setting: str, name: str, make: Callable[[], T]) -> T:
     """What ``make`` answers, which runs code of the application named ``name`` in ``setting``.
 
-    Whatever that code raises becomes one fault with the kind of the error and its place, and without its text, which
-    may hold a password. Errors of ours pass as they are.
+    Whatever that code raises becomes one fault with the kind of the error and its place. Its text may hold a password,
+    and is not even in the traceback. Errors of ours pass as they are.
     """
     try:
         return make()
     except JITError:
         raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{os.path.basename(last.filename)}, line {last.lineno}"
-        problem = f"{name!r} raised {type(error).__name__} ({place})."
+    except Exception as error:  # noqa: BLE001 - told, whatever it is
         fix = "mend the cause at that place; what is named here is imported, and called without arguments."
-        raise ConfigurationError([Fault(setting, problem, fix)]) from error
+        raise ConfigurationError([Fault(setting, f"{name!r} raised {whence(error)}.", fix)]) from None
 
 
 # --- stepping -----------------------------------------------------------------------------------------------------
@@ -173,9 +169,9 @@ class StartOnce:
         self._clock = clock
         self._world = world
         self._started_in: int | None = None
-        self._failure: tuple[float, JITError] | None = None
         self._trying_in: int | None = None
-        # By process, since a lock that some thread held during a fork stays locked for ever in the child.
+        # By process: what its parent met is not its own, and a lock that some thread held during a fork stays locked.
+        self._failures: dict[int, tuple[float, JITError]] = {}
         self._locks: dict[int, AbstractAsyncContextManager[None]] = {}
 
     def is_done(self) -> bool:
@@ -186,23 +182,24 @@ class StartOnce:
         """Return when the gate is started. Raises what the start raised."""
         if self.is_done():
             return
-        if (known := self._failure) is not None and self._trying_in == os.getpid():
+        pid = os.getpid()
+        if (known := self._failures.get(pid)) is not None and self._trying_in == pid:
             raise known[1].afresh()
-        async with self._locks.setdefault(os.getpid(), _ThreadLock() if self._world == "wsgi" else _TaskLock()):
+        async with self._locks.setdefault(pid, _ThreadLock() if self._world == "wsgi" else _TaskLock()):
             if self.is_done():
                 return
-            if self._failure is not None and self._clock.monotonic() - self._failure[0] < _START_PAUSE:
-                raise self._failure[1].afresh()
-            self._trying_in = os.getpid()
+            if (known := self._failures.get(pid)) is not None and self._clock.monotonic() - known[0] < _START_PAUSE:
+                raise known[1].afresh()
+            self._trying_in = pid
             try:
                 await self._start()
             except JITError as error:
-                self._failure = (self._clock.monotonic(), error.afresh())
+                self._failures = {pid: (self._clock.monotonic(), error.afresh())}
                 raise
             finally:
                 self._trying_in = None
-            self._failure = None
-            self._started_in = os.getpid()
+            self._failures = {}
+            self._started_in = pid
 
     def forget(self) -> None:
         """The gate was closed: the next request starts it again."""

@@ -37,10 +37,14 @@ refusal of one class looks the same from outside (no oracle, no user enumeration
 from __future__ import annotations
 
 import errno
+import importlib
+import os
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
+
+_PLACES: Final = 5
 
 
 class JITError(Exception):
@@ -132,10 +136,17 @@ class LoginError(JITError):
 
 
 class LoginOvertaken(LoginError):
-    """The person was signed out while this login was on its way: what the provider had said is not true any more."""
+    """The person was signed out while this login was on its way: what the provider had said is not true any more.
+
+    ``marked_at`` is when the sign-out arrived, in seconds.
+    """
 
     code = "login_overtaken"
     public = "You were signed out while you were signing in. Please sign in again."
+
+    def __init__(self, reason: str, detail: str = "", *, marked_at: int = 0) -> None:
+        super().__init__(reason, detail)
+        self.marked_at = marked_at
 
 
 class VerificationError(LoginError):
@@ -312,6 +323,24 @@ class SessionEnded(ConnectionResetError):
 
     def __init__(self) -> None:
         super().__init__(errno.ECONNRESET, "the session behind this connection has ended")
+
+
+def whence(error: BaseException) -> str:
+    """The kind of an error of the application's code, and the places it passed there: ``"KeyError (shop.py, line 7)"``.
+
+    Its text is left out, since it may hold a password. So are our own places and those of the import machinery; none
+    is left where what is named is not there, or not to be called like that.
+    """
+    not_theirs = ("<frozen ", *(os.path.join(os.path.dirname(each), "") for each in (__file__, importlib.__file__)))
+    # A file that is no Python passes no place of its own, but knows it.
+    last = [(error.filename, error.lineno)] if isinstance(error, SyntaxError) else []
+    passed = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    theirs = [
+        f"{os.path.basename(file)}, line {line}"
+        for file, line in (*passed, *last)
+        if file and not file.startswith(not_theirs)
+    ]
+    return type(error).__name__ + (f" ({' > '.join(theirs[-_PLACES:])})" if theirs else "")
 
 
 def causes(error: BaseException) -> Iterator[str]:

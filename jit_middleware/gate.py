@@ -13,6 +13,7 @@ The edges scrub forged identity headers and hide our cookies on every path, what
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from urllib.parse import quote
 
 from jit_middleware.endpoints import House, answer
@@ -105,11 +106,15 @@ class Gate:
         await self.house.ledger.prepare()
 
     async def close(self) -> None:
-        """Let go of connections to the database and the providers, and of threads; the next request takes new ones."""
-        await self._sessions.finish()
-        await self.house.ledger.close()
-        await self._transport.close()
-        self._let_go()
+        """Let go of connections to the database and the providers, and of threads; the next request takes new ones.
+
+        All of it also when one part fails, or whoever waits for it is cancelled.
+        """
+        async with AsyncExitStack() as leaving:
+            leaving.callback(self._let_go)
+            leaving.push_async_callback(self._transport.close)
+            leaving.push_async_callback(self.house.ledger.close)
+            await self._sessions.finish()
 
 
 def _cannot_go(request: Request, access: Access) -> bool:

@@ -87,8 +87,8 @@ class VerifiedIdentity:
     ``logout_hint`` is what the provider wants to see again at logout (OIDC: the ID token), never logged.
     ``refresh_token`` is there where the connection is to ask with it whether the person is still welcome; never logged.
     ``once`` is taken in the transaction that starts the session, so that no message starts a second one.
-    ``begun_at`` is when the provider can have vouched for this at the earliest: a revocation that came later overtakes
-    the login, and so does any where this is not known (0).
+    ``begun_at`` is when the provider can have vouched for this at the earliest: a revocation that came then or later
+    overtakes the login, and so does any where this is not known (0).
     """
 
     connection: str

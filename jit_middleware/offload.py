@@ -12,14 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from jit_middleware.bridge import step
 from jit_middleware.errors import Busy
+from jit_middleware.own_threads import settle
 
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 T = TypeVar("T")
 
@@ -60,37 +62,50 @@ class InThreads:
         self._most = most
         self._limit = most + waiting
         self._deadline = deadline
-        self._lock = threading.Lock()
-        self._under_way = 0
-        self._pool: tuple[int, ThreadPoolExecutor] | None = None
+        # By process, since neither threads nor what somebody held during a fork outlive it.
+        self._pools: dict[int, _Pool] = {}
 
     async def __call__(self, work: Callable[[], T], /) -> T:
         import asyncio
-        from concurrent.futures import ThreadPoolExecutor
 
-        with self._lock:
-            if self._pool is None or self._pool[0] != os.getpid():
-                self._pool = (os.getpid(), ThreadPoolExecutor(self._most, thread_name_prefix="jit-middleware"))
-                self._under_way = 0
-            if self._under_way >= self._limit:
-                raise Busy("busy", f"{self._under_way} under way or waiting")
-            try:
-                future = self._pool[1].submit(copy_context().run, work)
-            except RuntimeError as refused:
-                # No thread can be started. The pool has queued the work all the same: it goes with the pool.
-                self._pool[1].shutdown(wait=False)
-                self._pool = None
-                raise Busy("busy", str(refused)) from None
-            self._under_way += 1
-        future.add_done_callback(lambda _: self._done())
+        future = self._begin(work)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), self._deadline)
         except TimeoutError:
             raise Busy("deadline", f"not done in {self._deadline}s") from None
 
-    def _done(self) -> None:
-        with self._lock:
-            self._under_way -= 1
+    def _begin(self, work: Callable[[], T]) -> Future[T]:
+        from concurrent.futures import Future
+
+        pool, context = self._pool(), copy_context()
+        if not pool.places.acquire(blocking=False):
+            raise Busy("busy", f"{self._limit} under way or waiting")
+        future: Future[T] = Future()
+        future.add_done_callback(lambda _: pool.places.release())
+        try:
+            pool.threads.submit(settle, future, lambda: context.run(work))
+        except RuntimeError as refused:
+            # No thread can be started, and the work is queued all the same: it must not be done later.
+            if future.cancel():
+                raise Busy("busy", str(refused)) from None
+        return future
+
+    def _pool(self) -> _Pool:
+        pool = self._pools.get(os.getpid())
+        if pool is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            threads = ThreadPoolExecutor(self._most, thread_name_prefix="jit-middleware")
+            pool = self._pools.setdefault(os.getpid(), _Pool(threads, threading.BoundedSemaphore(self._limit)))
+        return pool
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """The threads of one process, and a place for each work that they may have."""
+
+    threads: ThreadPoolExecutor
+    places: threading.BoundedSemaphore
 
 
 class InBackground:
@@ -103,18 +118,20 @@ class InBackground:
         self._world = world
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> None:
+    def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> bool:
         if self._world == "wsgi":
             try:
                 threading.Thread(target=lambda: step(work()), name="jit-middleware", daemon=self._daemon).start()
             except RuntimeError as refused:  # the request that wanted it goes on, and a later one will want it again
                 log.warning("work in the background is left for later: %s", refused)
-            return
+                return False
+            return True
         import asyncio
 
         task = asyncio.get_running_loop().create_task(work())
         self._tasks.add(task)  # the loop itself holds its tasks weakly
         task.add_done_callback(self._tasks.discard)
+        return True
 
 
 class ToTheEnd(InBackground):
@@ -123,16 +140,24 @@ class ToTheEnd(InBackground):
 
     _daemon = False
 
+    def is_ending(self) -> bool:
+        """Whether the process waits for this work in order to end: then it begins nothing more.
+
+        Exit handlers would come too late, since they are run after the wait; but the main thread counts as dead by
+        then. It does as well in a process whose server goes on in another thread, so what is asked for is still begun.
+        """
+        return self._world == "wsgi" and not threading.main_thread().is_alive()
+
 
 class Pauses:
-    """How such work lets time pass: its thread sleeps under WSGI, its task under ASGI."""
+    """How time passes for whoever has nothing to do meanwhile: the thread sleeps under WSGI, the task under ASGI."""
 
     def __init__(self, world: Literal["wsgi", "asgi"]) -> None:
         self._world = world
 
     async def __call__(self, seconds: float, /) -> None:
         if self._world == "wsgi":
-            time.sleep(seconds)  # noqa: ASYNC251 - a thread of its own, and no event loop
+            time.sleep(seconds)  # noqa: ASYNC251 - no event loop
             return
         import asyncio
 

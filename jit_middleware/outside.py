@@ -8,7 +8,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from jit_middleware.bridge import made_elsewhere
-from jit_middleware.errors import ConfigurationError, Fault
+from jit_middleware.errors import ConfigurationError, Fault, whence
 from jit_middleware.ports import AsyncUserStore, Clock, Ledger, Neighbours, TokenSource, Transport, UserStore
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 from jit_middleware.system import SystemClock, SystemTokens
@@ -84,9 +84,9 @@ def _loaded(name: str) -> object:
 
         return entry_points(group="jit_middleware.user_stores")[name].load()
     except (ImportError, AttributeError, KeyError) as error:
-        problem = f"{name!r} cannot be loaded ({type(error).__name__}: {error})."
+        problem = f"{name!r} cannot be loaded: {whence(error)}."
         fix = "name an importable module:factory, or an installed store."
-        raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)]) from error
+        raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)]) from None
 
 
 def open_transport(settings: Settings, world: World, clock: Clock) -> Transport:

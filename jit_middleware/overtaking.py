@@ -2,23 +2,26 @@
 
 Theory of operation. A provider may end a session between the moment it vouches for somebody and the moment our own
 session is committed: there is nothing to end yet. So a revocation leaves *marks* first, one for each name that it calls
-people by, commits them, and only then looks for sessions. Whoever began to sign in before that time (``begun_at``) and
-answers to one of these names is overtaken. That is asked twice, each time by a read that is made anyway:
+people by, commits them, and only then looks for sessions. Whoever began to sign in by that time (``begun_at``) and
+answers to one of these names is overtaken. That is asked by reads that are made anyway:
 
-1. the login's transaction, where it looks up the identity;
-2. whoever loads the session for the first time. A session that is committed after the revocation has looked was not
-   there when the mark was, so whoever loads it sees the mark; one committed before that is found and ended.
+1. each transaction of a login that looks up the identity;
+2. whoever loads a session from the ledger. A session that is committed after the revocation has looked was not there
+   when the mark was, so whoever loads it sees the mark; one committed before that is found and ended.
 
-What begins after the revocation has arrived is the provider's later word, and counts. Names are kept as digests, each
-with the connection in it: a provider's word never touches the people of another.
+What begins in a later second than the revocation arrives is the provider's later word, and counts. Names are kept as
+digests with the connection in them, and a connection by its name: a provider's word never touches the people of
+another.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final, Protocol
 
+from jit_middleware.letters import ascii_lower
 from jit_middleware.model import Account, IdentityLink, Marks, SessionView, VerifiedIdentity
 
 #: Seconds that a login may be on its way at most: a login in flight lasts half of that, and so does an assertion.
@@ -31,17 +34,19 @@ class OvertakingVerbs(Protocol):
     async def find_login(
         self, connection: str, issuer: str, subject: str, marks: Marks
     ) -> tuple[tuple[IdentityLink, Account | None] | None, int | None]:
-        """What ``find_link`` answers, and when one of these marks was last left; one read."""
+        """What ``find_link`` answers, and when one of these marks was last left; one read. A mark from more than an
+        hour ahead of now is passed over, as it is where a session is loaded: no clock that is right was there."""
         ...
 
     async def leave_marks(self, marks: Sequence[str], *, at: int, until: int) -> None:
-        """Leave these, or renew them; to be remembered at least until that time."""
+        """Leave these, or renew them; to be remembered at least until that time. The later of two times stays, unless
+        it is more than an hour after ``at``."""
         ...
 
 
 def identity_mark(connection: str, issuer: str, subject: str) -> str:
     """The mark for an identity."""
-    return _digest("identity", connection, issuer, subject)
+    return _digest("identity", connection, f"{len(issuer)}:{issuer}{subject}")
 
 
 def session_mark(connection: str, idp_session: str) -> str:
@@ -61,7 +66,7 @@ def person_mark(connection: str, prefix: str) -> str:
 
 def email_mark(connection: str, email: str) -> str:
     """The mark for whoever bears this address, without ASCII case as user stores compare it."""
-    return _digest("email", connection, email.lower() if email.isascii() else email)
+    return _digest("email", connection, ascii_lower(email))
 
 
 def connection_mark(connection: str) -> str:
@@ -70,7 +75,8 @@ def connection_mark(connection: str) -> str:
 
 
 def marks_of(identity: VerifiedIdentity, email: str | None) -> Marks:
-    """All that a revocation may call this login by; ``email`` is the address that the user has, or would have."""
+    """All that a revocation may call this login by; ``email`` is the address that the provider has for the person, as
+    it would be the user's."""
     connection, name = identity.connection, identity.idp_session
     who = identity_mark(connection, identity.issuer, identity.subject)
     prefix = "" if name is None else name[: name.rfind(".") + 1]
@@ -84,10 +90,15 @@ def marks_of(identity: VerifiedIdentity, email: str | None) -> Marks:
     )
 
 
+def with_email(marks: Marks, email: str | None) -> Marks:
+    """The same for a login whose user has this address."""
+    return replace(marks, email=None if email is None else email_mark(marks.connection, email))
+
+
 def is_overtaken(begun_at: int | None, marked_at: int | None) -> bool:
     """Whether a login that began then was overtaken by a mark that was left then (``None``: there is none).
 
-    In the same second it was: nobody can tell, and whoever signs in anew is let in.
+    In the same second it was: nobody can tell, and whoever begins anew in a later one is let in.
     """
     return begun_at is not None and marked_at is not None and begun_at <= marked_at
 
@@ -103,7 +114,6 @@ def remembered_until(now: int, *, idle: int) -> int:
     return now + _UNDER_WAY + idle
 
 
-def _digest(*parts: str) -> str:
-    # Where one ends and the next begins is part of it.
-    text = "".join([f"{len(part)}:{part}" for part in parts])
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(kind: str, whose: str, name: str) -> str:
+    # Where one part ends and the next begins is part of it.
+    return sha256(f"{kind} {len(whose)}:{whose}{name}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -42,7 +42,7 @@ class OwnThreads:
         from concurrent.futures import Future
 
         future: Future[T] = Future()
-        while not self._crew().take(lambda: _settle(future, work)):
+        while not self._crew().take(lambda: settle(future, work)):
             pass  # it was closed just now: the next one is open
         return future
 
@@ -56,7 +56,7 @@ class OwnThreads:
         pid = os.getpid()
         crew = self._crews.get(pid)
         if crew is None:
-            for parent in list(self._crews):
+            for parent in [other for other in list(self._crews) if other != pid]:  # ours may have come just now
                 self._crews.pop(parent, None)
             crew = self._crews.setdefault(pid, _Crew(self, self._name, self._most))
         return crew
@@ -115,7 +115,7 @@ class _Crew:
         self._jobs.put(None)  # for the next thread
 
 
-def _settle(future: Future[T], work: Callable[[], T]) -> None:
+def settle(future: Future[T], work: Callable[[], T]) -> None:
     """Do the work, unless nobody waits for it any more."""
     if not future.set_running_or_notify_cancel():
         return

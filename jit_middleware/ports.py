@@ -71,9 +71,9 @@ class Offload(Protocol):
 class Background(Protocol):
     """Work that nobody waits for."""
 
-    def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> None:
-        """Begin ``work`` and return. It deals with its own failures; what cannot be begun is left, to be asked for
-        again."""
+    def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> bool:
+        """Begin ``work`` and return whether it was begun. It deals with its own failures; what cannot be begun is left,
+        to be asked for again."""
         ...
 
 
@@ -283,7 +283,7 @@ class Ledger(Protocol):
         ...
 
     async def has_provider_session(self, connection: str, idp_session: str) -> bool:
-        """Whether a session of this connection that has not ended goes by this name at the provider; only reads."""
+        """Whether a live session of this connection goes by this name at the provider; only reads."""
         ...
 
     async def touch_session(self, session_id: str, at: int) -> None:
@@ -327,8 +327,8 @@ class Ledger(Protocol):
         ...
 
     async def prune(self, before: int) -> int:
-        """Forget once-keys, ended sessions and feed entries that nobody can need after that time; how many rows
-        went."""
+        """Forget once-keys, ended sessions, marks and feed entries that nobody can need after that time, in steps that
+        hold nobody up; how many rows went. A large backlog may be left to the next calls."""
         ...
 
     async def close(self) -> None: ...

@@ -7,6 +7,9 @@ so each driver is given a deadline on our side::
     PyMySQL              each read and write of the socket
     every async driver   a whole use of a connection
 
+The server goes on with a statement that nobody waits for any more, so it is told to end that a second later. Not
+earlier: PostgreSQL then calls a commit done that still waits for its standby.
+
 The other way round, the server ends a transaction that says nothing: a worker that froze while it held the head of the
 feed would else hold up every revocation of all the others. SQLite has no server, and waits for locks only.
 """
@@ -20,6 +23,8 @@ from sqlalchemy import URL
 
 LOCK_SECONDS: Final = 5
 CONNECT_SECONDS: Final = 5
+#: How much longer than we the server goes on with a statement.
+_AFTER_US: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +32,20 @@ class Waits:
     """Seconds; ``None`` is as long as it takes.
 
     ``answer``: to one statement, with a sync driver. ``use``: of a connection from begin to end, with an async one.
-    ``idle``: what the server allows between two statements of one transaction.
+    ``idle``: what the server allows between two statements of one transaction. ``writers``: for those who write events,
+    before the trail is read, which is a part of a ``use``.
     """
 
     answer: float | None
     use: float | None
     idle: int
+    writers: float = LOCK_SECONDS
 
 
-#: For requests.
+#: For requests, and for what comes on the heels of one: the hourly sweep.
 PROMPT: Final = Waits(answer=10, use=15, idle=10)
-#: For commands: an export, a prune or a new index takes what it takes.
-PATIENT: Final = Waits(answer=None, use=None, idle=60)
+#: For commands: an export or a new index takes what it takes.
+PATIENT: Final = Waits(answer=None, use=None, idle=60, writers=30)
 
 _CONNECT: Final[dict[str, dict[str, object]]] = {
     "psycopg": {
@@ -54,6 +61,14 @@ _CONNECT: Final[dict[str, dict[str, object]]] = {
     "pymysql": {"connect_timeout": CONNECT_SECONDS},
     "aiomysql": {"connect_timeout": CONNECT_SECONDS},
 }
+# A shorter one, which the operator has given to the role or the database, stays.
+_POSTGRESQL_STATEMENT: Final = (
+    "CASE WHEN current_setting('statement_timeout')::interval BETWEEN '1 ms' AND '{milliseconds} ms' THEN ''"
+    " ELSE set_config('statement_timeout', '{milliseconds}ms', false) END"
+)
+_MARIADB_STATEMENT: Final = (
+    "max_statement_time = IF(@@max_statement_time BETWEEN 0.001 AND {seconds}, @@max_statement_time, {seconds})"
+)
 
 
 def connect_arguments(url: URL, waits: Waits) -> dict[str, object]:
@@ -71,6 +86,8 @@ def session_statement(url: URL, waits: Waits) -> str | None:
     What the URL sets (PostgreSQL's ``options``, ``init_command`` of MariaDB's drivers) is not set again.
     """
     given = str(dict(url.query))
+    ours = waits.use if url.get_dialect().is_async else waits.answer
+    statement = None if ours is None or "read_timeout" in url.query else ours + _AFTER_US
     if url.get_backend_name() == "postgresql":
         # One function call for each: a second statement would be a second round trip.
         wanted = {
@@ -78,9 +95,13 @@ def session_statement(url: URL, waits: Waits) -> str | None:
             "idle_in_transaction_session_timeout": f"{waits.idle}s",
         }
         calls = [f"set_config('{name}', '{value}', false)" for name, value in wanted.items() if name not in given]
+        if statement is not None and "statement_timeout" not in given:
+            calls.append(_POSTGRESQL_STATEMENT.format(milliseconds=round(statement * 1000)))
         return f"SELECT {', '.join(calls)}" if calls else None
     # Strict: too long is an error, never a shorter name that is somebody else's.
     fixed = "sql_mode = 'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ENGINE_SUBSTITUTION', tx_isolation = 'READ-COMMITTED'"
     numbers = {"innodb_lock_wait_timeout": LOCK_SECONDS, "idle_transaction_timeout": waits.idle}
     settings = [f"{name} = {value}" for name, value in numbers.items() if name not in given]
+    if statement is not None and "max_statement_time" not in given:
+        settings.append(_MARIADB_STATEMENT.format(seconds=statement))
     return f"SET SESSION {', '.join([fixed, *settings])}"

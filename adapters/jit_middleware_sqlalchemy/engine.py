@@ -213,7 +213,7 @@ class Database:
         else:
             from sqlalchemy.util import greenlet_spawn
 
-            # Not the engine's own way, which would take their pools from the other loops.
+            # Not the engine's own way, which puts another pool in its place.
             await greenlet_spawn(self.engine.pool.dispose)
 
 

@@ -68,6 +68,9 @@ _REASONS: Final[dict[str | int, str]] = {
     sqlite3.SQLITE_READONLY: "read_only",
     "53300": "too_many_connections",
     1040: "too_many_connections",
+    # The server has ended the statement, as it was told to.
+    "57014": "no_answer",
+    1969: "no_answer",
     "28P01": "login_refused",
     "28000": "login_refused",
     1044: "login_refused",

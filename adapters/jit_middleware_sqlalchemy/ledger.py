@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
-from sqlalchemy import Connection, Executable, delete, func, or_, select, update
+from sqlalchemy import Connection, Executable, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jit_middleware.errors import AdapterError, Conflict, StoreUnavailable
@@ -23,15 +23,10 @@ from jit_middleware_sqlalchemy.schema import (
     IDP_SESSION,
     SESSION_ID,
     audit,
-    feed,
-    feed_head,
     grants,
-    marks,
-    once_keys,
-    prelinks,
-    sessions,
     users,
 )
+from jit_middleware_sqlalchemy.sweeping import BATCHES, FeedWalk, walks
 from jit_middleware_sqlalchemy.trail import has_event, read_trail
 from jit_middleware_sqlalchemy.transaction import Tx
 from jit_middleware_sqlalchemy.unit import Unit
@@ -117,13 +112,14 @@ class SQLAlchemyLedger:
         account = read_account(rows, _SESSION_COLUMNS) if rows else None
         if account is None:
             return None
-        return SessionView(read_session(rows[0]), account, latest(rows[0][-queries.MARKED :]))
+        return SessionView(read_session(rows[0]), account, latest(rows[0][-queries.MARKED :], self._clock.now()))
 
     async def has_provider_session(self, connection: str, idp_session: str) -> bool:
         """Whether a session goes by this name at the provider; see ``ports.Ledger``."""
         if not (is_plain(connection, CONNECTION) and is_plain(idp_session, IDP_SESSION)):
             return False
-        return bool(await self._fixed(queries.PROVIDER_SESSION, {"connection": connection, "name": idp_session}))
+        asked = {"connection": connection, "name": idp_session, "now": self._clock.now()}
+        return bool(await self._fixed(queries.PROVIDER_SESSION, asked))
 
     async def touch_session(self, session_id: str, at: int) -> None:
         """Record coarse activity; never revives, and moves back only from an hour ahead, where no clock was right."""
@@ -174,7 +170,12 @@ class SQLAlchemyLedger:
         reference: str | None = None,
         limit: int = 1000,
     ) -> Sequence[AuditEvent]:
-        """Events in the order they were recorded, from the one after ``after``; see ``ports.Ledger``."""
+        """Events in the order they were recorded, from the one after ``after``; see ``ports.Ledger``.
+
+        Whoever goes on after the last one misses none, but for what :mod:`jit_middleware_sqlalchemy.trail` says of
+        MariaDB. So this waits for transactions that are writing events: 5 seconds, in a command 30. Raises
+        ``StoreUnavailable("contention")`` when that was not enough.
+        """
         statement = select(*queries.AUDIT).order_by(audit.c.seq).limit(limit)
         if after is not None and not is_plain(after, 255):
             raise LookupError("no such event")
@@ -188,7 +189,8 @@ class SQLAlchemyLedger:
             statement = statement.where(audit.c.user_id == user_id)
         if reference is not None:
             statement = statement.where(audit.c.reference == reference)
-        rows = await self._read(lambda connection: read_trail(connection, statement))
+        seconds = self._database.waits.writers
+        rows = await self._read(lambda connection: read_trail(connection, statement, seconds=seconds))
         if not rows and after is not None and not await self._read(lambda connection: has_event(connection, after)):
             raise LookupError("no such event")
         return [read_event(row) for row in rows]
@@ -214,8 +216,22 @@ class SQLAlchemyLedger:
         return [account for account in accounts if account is not None]
 
     async def prune(self, before: int) -> int:
-        """Forget what nobody can need after that time; how many rows went."""
-        return await self._again(lambda unit: _prune(unit, before))
+        """Forget what nobody can need after that time, a thousand rows at a time; how many rows went.
+
+        Each thousand is committed by itself. What is left after fifty thousand of one kind is for the next time.
+        """
+        gone = 0
+        entries = FeedWalk(before)
+        for _ in range(BATCHES):
+            gone += await self._again(entries.step)
+            if entries.is_at_its_end:
+                break
+        for walk in walks(before):
+            for _ in range(BATCHES):
+                gone += await self._read(walk.step)
+                if walk.is_at_its_end:
+                    break
+        return gone
 
     async def close(self) -> None:
         """Close the pool, and the wire to the neighbours."""
@@ -299,19 +315,3 @@ class SQLAlchemyLedger:
             if connected:
                 raise
             raise translate(error, nothing_sent=True) from None
-
-
-def _prune(unit: Unit, before: int) -> int:
-    unit.begin()
-    gone = unit.write_now(delete(once_keys).where(once_keys.c.until < before), {})
-    gone += unit.write_now(delete(marks).where(marks.c.until < before), {})
-    old = or_(sessions.c.expires_at < before, sessions.c.ended_at < before)
-    gone += unit.write_now(delete(sessions).where(old), {})
-    # A used one tells which identities a batch has tied, so that the batch can be undone.
-    gone += unit.write_now(delete(prelinks).where(prelinks.c.used_at.is_(None), prelinks.c.until < before), {})
-    last = unit.read(select(func.max(feed.c.position)).where(feed.c.at < before), {}, frozenset())[0][0]
-    if last is not None:
-        # The head first, as every writer of the feed takes it.
-        unit.write_now(update(feed_head).values(pruned=last), {})
-        gone += unit.write_now(delete(feed).where(feed.c.position <= last), {})
-    return gone

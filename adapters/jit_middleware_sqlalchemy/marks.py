@@ -1,13 +1,16 @@
-"""Marks of revocations: left for logins that are on their way, and read with what a login and a session are read by."""
+"""Marks of revocations: left for logins that are on their way, and read with what a login and a session are read by.
+
+A mark whose time is more than an hour ahead was left by a clock that was wrong. It would keep people out until that
+time, so whoever reads passes it over, and whoever leaves the same mark with the right time puts that in its place.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import bindparam, update
-
 from jit_middleware.model import Marks
+from jit_middleware_sqlalchemy.queries import FAR_AHEAD
 from jit_middleware_sqlalchemy.rows import is_plain, number
 from jit_middleware_sqlalchemy.schema import marks as table
 from jit_middleware_sqlalchemy.unit import Unit
@@ -16,11 +19,7 @@ from jit_middleware_sqlalchemy.writes import Parameters, Shape, Write
 #: Rows of one insert: far below every database's limit of parameters.
 _AT_ONCE: Final = 50
 _LONGEST: Final = 64
-_RENEW: Final = (
-    update(table)
-    .where(table.c.mark == bindparam("known"), table.c.at < bindparam("now"))
-    .values(at=bindparam("now"), until=bindparam("later"))
-)
+_NOBODYS: Final = Marks("", "")
 
 
 class MarkVerbs:
@@ -29,23 +28,25 @@ class MarkVerbs:
     unit: Unit
 
     async def leave_marks(self, marks: Sequence[str], *, at: int, until: int) -> None:
-        """Leave these, or renew them. In the order of their text, so that two who do it wait for each other once."""
+        """Leave these, or renew them, in one statement for fifty: between two, a mark that is over could be swept away.
+
+        The later time of both stays, unless it is far ahead of ``at``. In the order of their text, so that two who do
+        it wait for each other once.
+        """
         wanted = sorted({mark for mark in marks if is_plain(mark, _LONGEST)})
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
             row: Parameters = {}
             for place, mark in enumerate(part):
                 row |= {f"{place}_mark": mark, f"{place}_at": at, f"{place}_until": until}
-            self.unit.write_alone(Write(Shape("insert_new", table.name, rows=len(part)), row))
-        for mark in wanted:
-            self.unit.write_now(_RENEW, {"known": mark, "now": at, "later": until})
+            self.unit.write_alone(Write(Shape("insert_latest", table.name, rows=len(part)), row))
 
 
-def asked(marks: Marks | None) -> Mapping[str, object]:
+def asked(marks: Marks | None, now: int) -> Mapping[str, object]:
     """The parameters of ``queries.FIND_LINK`` for these marks; a name that nobody has asks for nothing."""
-    if marks is None:
-        return _NOTHING
+    marks = marks or _NOBODYS
     return {
+        "latest": now + FAR_AHEAD,
         "connection_mark": marks.connection,
         "identity_mark": marks.identity,
         "session_mark": marks.session or "",
@@ -55,9 +56,7 @@ def asked(marks: Marks | None) -> Mapping[str, object]:
     }
 
 
-_NOTHING: Final = asked(Marks("", ""))
-
-
-def latest(times: Sequence[object]) -> int | None:
-    """The latest of those that are there."""
-    return max((number(each) for each in times if each is not None), default=None)
+def latest(times: Sequence[object], now: int) -> int | None:
+    """The latest of those that are there, and not far ahead."""
+    there = [number(each) for each in times if each is not None]
+    return max((each for each in there if each <= now + FAR_AHEAD), default=None)

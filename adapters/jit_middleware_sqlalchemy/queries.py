@@ -95,10 +95,16 @@ AUDIT: Final[tuple[ColumnElement[object], ...]] = (
 
 _one = select(literal_column("1", Integer).label("one")).subquery("one")
 
+#: Seconds ahead of our clock at which no clock that is right can have been.
+FAR_AHEAD: Final = 3600
 _MARKS: Final = ("identity_mark", "session_mark", "own_session_mark", "person_mark", "email_mark")
+# None from far ahead: its clock was wrong, and it would keep everybody out until that time.
 _marked_at = (
     select(func.max(marks.c.at))
-    .where(marks.c.mark.in_([bindparam(name) for name in ("connection_mark", *_MARKS)]))
+    .where(
+        marks.c.mark.in_([bindparam(name) for name in ("connection_mark", *_MARKS)]),
+        marks.c.at <= bindparam("latest"),
+    )
     .scalar_subquery()
 )
 
@@ -170,6 +176,7 @@ PROVIDER_SESSION: Final = Fixed(
         sessions.c.connection == bindparam("connection"),
         sessions.c.idp_session == bindparam("name"),
         sessions.c.ended_at.is_(None),
+        sessions.c.expires_at > bindparam("now"),
     )
     .limit(1)
 )
@@ -192,13 +199,12 @@ FIND_TAKEN: Final = Fixed(
         )
     )
 )
-# Backwards only from where no clock that is right can have been.
-_FAR_AHEAD: Final = 3600
+# Backwards only from far ahead.
 TOUCH_SESSION: Final = (
     update(sessions)
     .where(
         sessions.c.id == bindparam("session"),
-        or_(sessions.c.last_seen_at < bindparam("at"), sessions.c.last_seen_at - _FAR_AHEAD > bindparam("at")),
+        or_(sessions.c.last_seen_at < bindparam("at"), sessions.c.last_seen_at - FAR_AHEAD > bindparam("at")),
         sessions.c.ended_at.is_(None),
     )
     .values(last_seen_at=bindparam("at"))

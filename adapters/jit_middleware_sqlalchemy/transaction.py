@@ -94,10 +94,10 @@ class Tx(SeatVerbs, PrelinkVerbs, MarkVerbs):
         self, connection: str, issuer: str, subject: str, marks: Marks | None = None
     ) -> tuple[tuple[IdentityLink, Account | None] | None, int | None]:
         """The same, and when one of the marks was last left; one read."""
-        identity = digest(connection, issuer, subject)
-        rows = self.unit.read(queries.FIND_LINK, {"identity": identity, **asked(marks)}, _LINKS)
+        identity, now = digest(connection, issuer, subject), self.now()
+        rows = self.unit.read(queries.FIND_LINK, {"identity": identity, **asked(marks, now)}, _LINKS)
         self._tombstones[identity] = rows[0][0] is not None
-        self.has_prelinks, marked_at = bool(rows[0][-2]), latest(rows[0][-1:])
+        self.has_prelinks, marked_at = bool(rows[0][-2]), latest(rows[0][-1:], now)
         # The digest found it; the full text decides.
         link = None if rows[0][1] is None else read_link(rows[0][1:8])
         if link is None or (link.connection, link.issuer, link.subject) != (connection, issuer, subject):

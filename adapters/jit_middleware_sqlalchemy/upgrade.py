@@ -17,7 +17,7 @@ from sqlalchemy import Connection, String, case, column, select, table, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from jit_middleware.errors import ConfigurationError, Fault, StoreUnavailable
-from jit_middleware_sqlalchemy.deadlines import PATIENT
+from jit_middleware_sqlalchemy.deadlines import PATIENT, PROMPT, Waits
 from jit_middleware_sqlalchemy.engine import SETTING, Database, step
 from jit_middleware_sqlalchemy.failures import Again, is_missing_table, translate
 from jit_middleware_sqlalchemy.schema import PROBE, PROBE_LOOKALIKES, SCHEMA_HEAD, VERSION_TABLE, meta
@@ -42,12 +42,12 @@ def migrate(url: str) -> list[str]:
 
     Raises ``ConfigurationError`` when the schema is newer than the code, ``StoreUnavailable``.
     """
-    return _once(url, _upgrade)
+    return _once(url, _upgrade, PATIENT)
 
 
 def schema_version(url: str) -> str | None:
-    """The version of the schema at ``url``; ``None`` when there is none."""
-    return _once(url, _read_version)
+    """The version of the schema at ``url``; ``None`` when there is none. Waits no longer than a request would."""
+    return _once(url, _read_version, PROMPT)
 
 
 def is_current(connection: Connection) -> bool:
@@ -181,9 +181,9 @@ def _newer(version: str) -> ConfigurationError:
     return ConfigurationError([Fault(SETTING, problem, "install the version of jit-middleware that wrote it.")])
 
 
-def _once(url: str, body: Callable[[Connection], T]) -> T:
+def _once(url: str, body: Callable[[Connection], T], waits: Waits) -> T:
     """Run ``body`` on a connection of its own, with either kind of driver."""
-    database = Database(url, pool_size=1, waits=PATIENT)
+    database = Database(url, pool_size=1, waits=waits)
 
     async def use() -> T:
         try:

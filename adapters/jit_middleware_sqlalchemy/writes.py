@@ -21,6 +21,7 @@ from sqlalchemy import (
     CTE,
     ClauseElement,
     Column,
+    ColumnElement,
     Delete,
     Engine,
     Insert,
@@ -28,6 +29,7 @@ from sqlalchemy import (
     Table,
     Update,
     bindparam,
+    case,
     delete,
     func,
     insert,
@@ -37,10 +39,12 @@ from sqlalchemy import (
 )
 
 from jit_middleware_sqlalchemy.lean import Lean, Prepared
+from jit_middleware_sqlalchemy.queries import FAR_AHEAD
 from jit_middleware_sqlalchemy.schema import (
     audit,
     grants,
     identity_links,
+    marks,
     metadata,
     once_keys,
     sessions,
@@ -48,7 +52,9 @@ from jit_middleware_sqlalchemy.schema import (
     users,
 )
 
-Kind: TypeAlias = Literal["insert", "insert_new", "insert_guarded", "update_guarded", "update", "delete"]
+Kind: TypeAlias = Literal[
+    "insert", "insert_new", "insert_latest", "insert_guarded", "update_guarded", "update", "delete"
+]
 Parameters: TypeAlias = dict[str, object]
 Dml: TypeAlias = Insert | Update | Delete
 # By user, role and source; no row: the grant goes.
@@ -240,6 +246,8 @@ def _build(kind: str, shape: Shape, prefix: str) -> Dml:
             return insert(table).values(_rows(table, shape, prefix)).inline()
         case "insert_new":
             return _insert_new(kind, table, _rows(table, shape, prefix))
+        case "insert_latest":
+            return _insert_latest(kind, _rows(table, shape, prefix))
         case "insert_guarded":
             return _insert_session(prefix)
         case "update_guarded":
@@ -294,6 +302,37 @@ def _insert_new(kind: str, table: Table, rows: list[dict[str, object]]) -> Inser
             # Not INSERT IGNORE, which would swallow every other error too.
             key = next(iter(table.primary_key))
             return mysql.insert(table).values(rows).on_duplicate_key_update({key.name: key}).inline()
+
+
+def _insert_latest(kind: str, rows: list[dict[str, object]]) -> Insert:
+    """Marks, each with the later times of those that are there and its own, or its own where those are far ahead."""
+    match kind:
+        case "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            row = postgresql.insert(marks).values(rows)
+            later = dict(_later(row.excluded.at, row.excluded.until))
+            return row.on_conflict_do_update(index_elements=[marks.c.mark], set_=later).inline()
+        case "sqlite":
+            from sqlalchemy.dialects import sqlite
+
+            new = sqlite.insert(marks).values(rows)
+            later = dict(_later(new.excluded.at, new.excluded.until))
+            return new.on_conflict_do_update(index_elements=[marks.c.mark], set_=later).inline()
+        case _:
+            from sqlalchemy.dialects import mysql
+
+            given = mysql.insert(marks).values(rows)
+            return given.on_duplicate_key_update(_later(given.inserted.at, given.inserted.until)).inline()
+
+
+def _later(at: ColumnElement[int], until: ColumnElement[int]) -> list[tuple[str, ColumnElement[int]]]:
+    # In this order: MariaDB sets one after the other, and compares with what it has set already.
+    far_ahead = marks.c.at - FAR_AHEAD > at
+    return [
+        ("until", case((far_ahead, until), (marks.c.until < until, until), else_=marks.c.until)),
+        ("at", case((far_ahead, at), (marks.c.at < at, at), else_=marks.c.at)),
+    ]
 
 
 def _insert_session(prefix: str) -> Insert:

@@ -13,18 +13,20 @@ from jit_middleware.settings import Settings
 T = TypeVar("T")
 
 
-def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]]) -> T:
+def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]], *, patient: bool = True) -> T:
     """What the ledger of these settings answers. Works with ledgers that answer at once and with those that wait.
 
+    A ``patient`` one gives the database the time it takes; else it has as long as for a request.
     Raises ``ConfigurationError`` when the schema is too old, ``StoreUnavailable`` when the database cannot be asked.
     """
 
     from jit_middleware.outside import open_ledger  # only now: it brings every room of the house along
 
     async def conversation(interrupts: Interrupts) -> T:
-        ledger = open_ledger(settings, patient=True)
+        ledger = open_ledger(settings, patient=patient)
         try:
-            await ledger.prepare()
+            with interrupts.preparing():
+                await ledger.prepare()
             return await question(heard(ledger, interrupts))
         finally:
             await ledger.close()

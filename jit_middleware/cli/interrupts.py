@@ -4,6 +4,9 @@ By itself asyncio hears it only when the event loop has its turn, which a driver
 and then it throws away the result that is there by now. So the handler is ours: in the midst of a unit of work it
 raises, which rolls the work back. From a commit on it holds the interrupt until the ledger is asked again, or until the
 command has said what it did; only a second Ctrl-C is heard then.
+
+Work on the schema is ended at once too. How much of it was done by then nobody can say: a database that commits each
+change of a table by itself keeps those it has made, and none tells whether an interrupted commit came to its end.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ T = TypeVar("T")
 _NOTHING: Final = "Interrupted; nothing was changed."
 _SOMETHING: Final = "Interrupted; what was committed before that stays."
 _UNKNOWN: Final = "Interrupted during a commit; whether it was done is not known."
+_SCHEMA: Final = (
+    "Interrupted while the schema was looked at or changed; how much of it was changed is not known. The same"
+    " command goes on from there. Nothing else was changed."
+)
 
 
 class Interrupts:
@@ -32,12 +39,15 @@ class Interrupts:
         self._is_held = False
         self._is_pending = False
         self._is_committing = False
+        self._is_preparing = False
         self.has_committed = False
 
     def __call__(self, _signal: int, _frame: FrameType | None) -> None:
         if self._is_held and not self._is_pending:
             self._is_pending = True
             return
+        if self._is_preparing:
+            raise KeyboardInterrupt(_SCHEMA)
         raise KeyboardInterrupt(_UNKNOWN if self._is_committing else _SOMETHING if self.has_committed else _NOTHING)
 
     def listen(self) -> None:
@@ -45,6 +55,15 @@ class Interrupts:
         self._is_held = self._is_committing = False
         if self._is_pending:
             raise KeyboardInterrupt(_SOMETHING if self.has_committed else _NOTHING)
+
+    @contextmanager
+    def preparing(self) -> Generator[None]:
+        """Around what may change the schema."""
+        self._is_preparing = True
+        try:
+            yield
+        finally:
+            self._is_preparing = False
 
     def commit(self) -> None:
         """A commit begins."""
@@ -104,6 +123,15 @@ def run(work: Callable[[Interrupts], Coroutine[object, object, T]]) -> T:
     finally:
         if is_ours_to_set and not interrupts.has_committed:  # else the command has yet to say what it did
             signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def schema_work() -> Generator[None]:
+    """Around work on the schema that Python's own handler interrupts: the ``KeyboardInterrupt`` carries the line."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_SCHEMA) from None
 
 
 @contextmanager

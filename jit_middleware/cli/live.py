@@ -89,7 +89,8 @@ def _probe(connection: OIDCConnection, metadata: Mapping[str, object]) -> list[S
 
 
 def check_database(settings: Settings) -> Step:
-    """The database answers, and its schema is the one this version needs; a missing one is left to the first start."""
+    """The database answers as soon as a request needs it to, and its schema is the one this version needs; a missing
+    one is left to the first start."""
     from jit_middleware_sqlalchemy import schema_version
 
     async def question(ledger: Ledger) -> None:
@@ -100,7 +101,7 @@ def check_database(settings: Settings) -> Step:
         version = schema_version(settings.database_url)
         if version is None:
             return Step("database", True, f"{label} answers; the first start will make the schema")
-        converse(settings, question)
+        converse(settings, question, patient=False)
     except ConfigurationError as error:
         return Step("database", False, " ".join(fault.problem for fault in error.faults), error.faults[0].fix)
     except AdapterError as error:

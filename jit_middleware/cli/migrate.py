@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from jit_middleware.cli.interrupts import schema_work
 from jit_middleware.cli.terminal import DONE, json_option, say, say_json
 from jit_middleware.settings import Settings
 
@@ -21,7 +22,8 @@ def _migrate(arguments: argparse.Namespace) -> int:
     from jit_middleware_sqlalchemy import migrate
 
     settings = Settings.load()
-    applied = migrate(settings.database_url)
+    with schema_work():
+        applied = migrate(settings.database_url)
     if arguments.json:
         say_json({"database": settings.database_label, "applied": applied})
     elif applied:

@@ -2,12 +2,14 @@
 
 Each attempt takes a key of its own, named by the account, by the span of time it falls into, and by its number there.
 Those of the span and of the three before it are counted together, so that no quarter of an hour sees more than are
-allowed, wherever it begins. Whoever counts holds the tenant until the attempt is written down: of attempts that come at
-once, none goes uncounted.
+allowed, wherever it begins. Whoever may try counts again while holding the tenant until the attempt is written down: of
+attempts that come at once, none goes uncounted. Whoever may not is told so without that, since an attempt that was
+counted stays counted: tries without end at one account hold up nobody who signs in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from jit_middleware.errors import Conflict
@@ -25,13 +27,14 @@ async def may_try(ledger: Ledger, tenant: str, user_id: str, *, at: int) -> bool
     """Whether a password may be tried for this account now, in seconds; if so, the attempt is written down."""
 
     async def attempt(tx: Transaction) -> bool:
-        await tx.hold_tenant(tenant)
         span = at // SPAN
-        before = [await _tried(tx, user_id, each) for each in range(span - SPANS + 1, span)]
-        here = await _tried(tx, user_id, span)
-        if sum(before) + here >= ATTEMPTS:
+        if sum((await _counted(tx, user_id, span)).values()) >= ATTEMPTS:
             return False
-        await tx.claim_once(_PURPOSE, _key(user_id, span, here), (span + SPANS) * SPAN)
+        await tx.hold_tenant(tenant)
+        counted = await _counted(tx, user_id, span)
+        if sum(counted.values()) >= ATTEMPTS:
+            return False
+        await tx.claim_once(_PURPOSE, _key(user_id, span, counted[span]), (span + SPANS) * SPAN)
         return True
 
     try:
@@ -40,6 +43,12 @@ async def may_try(ledger: Ledger, tenant: str, user_id: str, *, at: int) -> bool
         if conflict.reason == "once_key":
             return False
         raise
+
+
+async def _counted(tx: Transaction, user_id: str, span: int) -> Mapping[int, int]:
+    """How many attempts there were in each of the spans that count: the next one too, where the clock of another host
+    may be already."""
+    return {each: await _tried(tx, user_id, each) for each in range(span - SPANS + 1, span + 2)}
 
 
 async def _tried(tx: Transaction, user_id: str, span: int) -> int:

@@ -1,7 +1,8 @@
 """``callback/<connection>``: the provider's answer. Verify, provision, start the session, go to the target.
 
 A callback that this browser did not begin, or began too long ago, signs nobody in: it goes home when there is a live
-session, begins anew once, and then stops on a page.
+session, begins anew once, and then stops on a page. So does a login that a sign-out has overtaken: what the provider
+said is not true any more, and it is asked again, once.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.link import ask_to_confirm
 from jit_middleware.endpoints.login import begin
 from jit_middleware.endpoints.opening import open_session
-from jit_middleware.endpoints.refusal import refuse, refuse_login
+from jit_middleware.endpoints.refusal import log_refusal, refuse, refuse_login, write_refusal
 from jit_middleware.endpoints.step_up import as_unmet, check_step_up
 from jit_middleware.errors import (
     AdapterError,
@@ -23,6 +24,7 @@ from jit_middleware.errors import (
     CreationLimited,
     LinkRequired,
     LoginError,
+    LoginOvertaken,
     NotProvisioned,
     RequestError,
     StaleLogin,
@@ -40,6 +42,7 @@ from jit_middleware.sso.strategy import LoginState, Strategy
 log = logging.getLogger("jit_middleware")
 
 _LARGEST_FORM = 65_536
+_LONGEST_PAUSE = 2  # seconds
 
 
 async def callback(house: House, request: Request, name: str) -> Response:
@@ -69,6 +72,7 @@ async def conclude(house: House, request: Request, strategy: Strategy, answer: M
         replaces=found.replaces,
         proof=found.proof,
         step_up=found.step_up,
+        someone_else=found.someone_else,
     )
     return await enter(house, request, strategy, strategy.callback_phase(answer, found), attempt)
 
@@ -77,7 +81,8 @@ async def conclude(house: House, request: Request, strategy: Strategy, answer: M
 class Attempt:
     """A try to sign in: where it lands, the cookies that are done with afterwards, what it may be used for once, which
     login in flight it is, the logins that the browser is known to have just completed, the sessions it had, what the
-    person has in hand for an account that is to be linked, and what the login has to show."""
+    person has in hand for an account that is to be linked, what the login has to show, and whether the provider was to
+    let another person sign in."""
 
     target: str
     forget: tuple[tuple[str, str], ...]
@@ -87,6 +92,12 @@ class Attempt:
     replaces: tuple[str, ...] = ()
     proof: LinkProof | None = None
     step_up: StepUp | None = None
+    someone_else: bool = False
+
+    @property
+    def restarts(self) -> int:
+        """How often this login was begun anew; one that began at the provider was not."""
+        return 0 if self.state is None else restarts_of(self.state)
 
 
 async def enter(
@@ -94,7 +105,6 @@ async def enter(
 ) -> Response:
     """Sign in whom ``identified`` answers with, or say that it did not work."""
     reference = house.reference()
-    retry = house.login_path(attempt.target, strategy.name)
     identity = None
     try:
         identity = await identified
@@ -103,23 +113,68 @@ async def enter(
     except (LoginError, AdapterError) as failure:
         if isinstance(failure, LoginError) and identity is not None:
             await _use_up(house, identity.once, reference)
-        error = as_unmet(failure, attempt.step_up) or failure
-        if isinstance(error, StepUpRefused) and error is failure and not _insists(attempt):
-            return await _insist(house, request, strategy, attempt)
-        if isinstance(error, LinkRequired) and identity is not None and error.has_password:
-            asked = await ask_to_confirm(
-                house, request, strategy, error, identity=identity, target=attempt.target, reference=reference
-            )
-            return _with_cookies(asked, attempt.forget)
-        if isinstance(error, NotProvisioned) and not isinstance(error, CreationLimited):
-            # The provider would only send the same person back.
-            retry = house.login_path(attempt.target, strategy.name, someone_else=True)
-        refused = await refuse_login(
-            house, request, strategy, error, reference=reference, retry=retry, identity=identity
-        )
-        return _with_cookies(refused, attempt.forget)
+        answer = await _not_signed_in(house, request, strategy, attempt, failure, identity, reference=reference)
+        return Response(answer.status, [*answer.headers, *attempt.forget], answer.body)
     await house.housekeeping.sweep_if_due()
     return redirect(attempt.target, status=303, cookies=[*signed_in, *attempt.forget])
+
+
+async def _not_signed_in(
+    house: House,
+    request: Request,
+    strategy: Strategy,
+    attempt: Attempt,
+    failure: LoginError | AdapterError,
+    identity: VerifiedIdentity | None,
+    *,
+    reference: str,
+) -> Response:
+    """To the provider once more, where that may help; to the page that asks for a password; or the refusal."""
+    error = as_unmet(failure, attempt.step_up) or failure
+    if isinstance(error, StepUpRefused) and error is failure and not _insists(attempt):
+        # Not only asking: a provider may take acr_values and max_age for wishes.
+        return await _again(house, request, strategy, attempt, restarts=attempt.restarts, insist=True)
+    if isinstance(error, LoginOvertaken) and attempt.restarts == 0:
+        log_refusal(house, request, error, reference=reference)
+        await write_refusal(house, strategy, error, reference=reference, identity=identity)
+        await _let_pass(house, error.marked_at)
+        # Asked, and not insisted at once: a provider that authenticates somebody anew may end their session and say so.
+        return await _again(house, request, strategy, attempt, restarts=1)
+    if isinstance(error, LinkRequired) and identity is not None and error.has_password:
+        return await ask_to_confirm(
+            house, request, strategy, error, identity=identity, target=attempt.target, reference=reference
+        )
+    # Of somebody who gets no account, the provider would only send the same person back.
+    is_unwanted = isinstance(error, NotProvisioned) and not isinstance(error, CreationLimited)
+    retry = house.login_path(attempt.target, strategy.name, someone_else=is_unwanted)
+    return await refuse_login(house, request, strategy, error, reference=reference, retry=retry, identity=identity)
+
+
+async def _again(
+    house: House, request: Request, strategy: Strategy, attempt: Attempt, *, restarts: int, insist: bool = False
+) -> Response:
+    """The same login, begun anew; ``insist`` on what it has to show."""
+    step_up = None if attempt.step_up is None else replace(attempt.step_up, insist=insist)
+    return await begin(
+        house,
+        request,
+        strategy,
+        attempt.target,
+        restarts=restarts,
+        someone_else=attempt.someone_else,
+        proof=attempt.proof,
+        step_up=step_up,
+        replaces=attempt.replaces,
+        hops=attempt.hops,
+    )
+
+
+async def _let_pass(house: House, marked_at: int) -> None:
+    """Wait until the second of the sign-out is over: what begins within it counts as overtaken, and a provider that
+    asks the person nothing answers within it. Not for long: a mark from far ahead is of a clock that is wrong."""
+    ahead = marked_at - house.clock.now()
+    if 0 <= ahead < _LONGEST_PAUSE:
+        await house.pause(ahead + 1)
 
 
 async def _use_up(house: House, keys: Sequence[OnceKey], reference: str) -> None:
@@ -141,13 +196,6 @@ async def _use_up(house: House, keys: Sequence[OnceKey], reference: str) -> None
 
 def _insists(attempt: Attempt) -> bool:
     return attempt.step_up is None or attempt.step_up.insist
-
-
-async def _insist(house: House, request: Request, strategy: Strategy, attempt: Attempt) -> Response:
-    """Once more, and not only asking: a provider may take ``acr_values`` and ``max_age`` for wishes."""
-    step_up = None if attempt.step_up is None else replace(attempt.step_up, insist=True)
-    again = await begin(house, request, strategy, attempt.target, step_up=step_up, replaces=attempt.replaces)
-    return _with_cookies(again, attempt.forget)
 
 
 async def _answer(request: Request, strategy: Strategy) -> Mapping[str, str]:
@@ -215,7 +263,3 @@ async def _heal(house: House, request: Request, strategy: Strategy, state: str, 
     error = StaleLogin("state_unknown", "no login in flight of this browser has this state")
     reference = house.reference()
     return refuse(house, request, error, reference=reference, retry=house.login_path(target, strategy.name))
-
-
-def _with_cookies(response: Response, cookies: Sequence[tuple[str, str]]) -> Response:
-    return Response(response.status, [*response.headers, *cookies], response.body)

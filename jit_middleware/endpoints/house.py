@@ -17,6 +17,7 @@ from jit_middleware.ports import Clock, Ledger, TokenSource, Users
 from jit_middleware.provisioning import Provisioner
 from jit_middleware.provisioning.invitations import Invitations
 from jit_middleware.sessions import Housekeeping, Sessions
+from jit_middleware.sessions.probe import Pause
 from jit_middleware.settings import Settings
 from jit_middleware.sso.signals import Receiver
 from jit_middleware.sso.state import LoginStates
@@ -50,6 +51,7 @@ class House:
     app_cookies: tuple[CookieSpec, ...]
     clock: Clock
     tokens: TokenSource
+    pause: Pause
 
     @property
     def home(self) -> str:

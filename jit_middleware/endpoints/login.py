@@ -64,11 +64,13 @@ async def begin(
     proof: LinkProof | None = None,
     step_up: StepUp | None = None,
     replaces: tuple[str, ...] = (),
+    hops: int = 0,
 ) -> Response:
     """Start a login: its secrets go into a cookie of its own, the browser goes to the provider.
 
     ``proof`` is what the person has in hand for an account that is to be linked, ``step_up`` what the login has to
-    show. ``replaces`` are sessions that end with it, besides those of the browser's cookies.
+    show. ``replaces`` are sessions that end with it, besides those of the browser's cookies; ``hops`` is how many
+    logins the browser had just completed, where it may not have said so.
     """
     if house.hops.exhausted(request.cookie):
         reference = house.reference()
@@ -79,7 +81,7 @@ async def begin(
         target,
         restarts=restarts,
         someone_else=someone_else,
-        hops=house.hops.count(request.cookie),
+        hops=max(hops, house.hops.count(request.cookie)),
         replaces=tuple(dict.fromkeys((*house.sessions.ids_in(request.cookie), *replaces))),
         proof=proof,
         step_up=step_up,

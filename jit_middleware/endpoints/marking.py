@@ -1,6 +1,8 @@
 """The marks that a revocation leaves for those who are signing in just now, before it looks for sessions.
 
-Only what is verified comes here, and one message leaves a few marks, once.
+Whose word it is was judged before: a provider's message that verified, the person's own, or an operator's. A message
+leaves its marks once. The exception is front-channel logout, which nobody signs: it comes here with the name of a
+live session, which it ends, and marks that name alone.
 """
 
 from __future__ import annotations

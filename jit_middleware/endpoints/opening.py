@@ -12,7 +12,7 @@ async def open_session(
     house: House, tx: Transaction, identity: VerifiedIdentity, arrival: Arrival, *, reference: str
 ) -> SessionRecord:
     """A new session for the person who has arrived, with ``login.succeeded`` and, once, ``user.first_login``."""
-    session = house.sessions.open(identity, arrival.user.id, email=arrival.user.email)
+    session = house.sessions.open(identity, arrival.user.id, marks=arrival.marks)
     await tx.add_session(session)
     if arrival.first_login:
         event = house.audit.first_login(identity, arrival.user.id, session=session.id, reference=reference)

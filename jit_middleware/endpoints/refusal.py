@@ -60,6 +60,19 @@ async def refuse_login(
     The log comes first: when the event cannot be written, the cause of the refusal must not be lost with it.
     """
     answer = refuse(house, request, error, reference=reference, retry=retry)
+    await write_refusal(house, strategy, error, reference=reference, identity=identity)
+    return answer
+
+
+async def write_refusal(
+    house: House,
+    strategy: Strategy,
+    error: LoginError | AdapterError,
+    *,
+    reference: str,
+    identity: VerifiedIdentity | None = None,
+) -> None:
+    """The audit event of a login that failed; the log says so when it cannot be written."""
     event = house.audit.login_refused(
         connection=strategy.name,
         tenant=strategy.tenant,
@@ -73,7 +86,6 @@ async def refuse_login(
         await house.ledger.transaction(lambda tx: tx.append_audit(event))
     except AdapterError as unwritten:
         log.error("login.refused reference=%s not in the audit trail: %s", reference, unwritten.reason)
-    return answer
 
 
 def log_refusal(house: House, request: Request, error: JITError, *, reference: str) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
+from jit_middleware.letters import ascii_lower
 from jit_middleware.model import Status
-from jit_middleware.provisioning.text import ascii_lower, domain_of, plain_email
+from jit_middleware.provisioning.text import domain_of, plain_email
 
 Finding: TypeAlias = Literal[
     "linked",

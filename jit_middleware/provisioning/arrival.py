@@ -17,12 +17,14 @@ from jit_middleware.model import (
     Account,
     IdentityLink,
     LinkProof,
+    Marks,
     Profile,
     ProfileChanges,
     Status,
     User,
     VerifiedIdentity,
 )
+from jit_middleware.overtaking import with_email
 from jit_middleware.ports import Clock, Transaction, Users
 from jit_middleware.provisioning.creation import check_creation_rate
 from jit_middleware.provisioning.lifecycle import BY_LOGIN, move, refusal
@@ -42,12 +44,13 @@ _BY_LOGIN = "login"
 class Login:
     """What is known of one login on its way; ``judged`` counts the steps that were taken before the ledger was asked.
 
-    ``proof`` shows that the person holds a certain account.
+    ``marks`` is what it answers to when somebody is revoked. ``proof`` shows that the person holds a certain account.
     """
 
     identity: VerifiedIdentity
     policy: Policy
     mapped: MappedClaims
+    marks: Marks
     steps: Steps
     judged: int
     reference: str
@@ -102,11 +105,12 @@ Entry: TypeAlias = Adopted | Creation
 class Arrival:
     """Who has arrived. ``first_login`` is true for exactly one login of this user; ``status`` may be ``PENDING``.
 
-    ``plan`` is what this login changes, ``proof`` why an account that was there is theirs, ``steps`` what was asked on
-    the way.
+    ``marks`` is what this login answers to when somebody is revoked, ``plan`` what it changes, ``proof`` why an account
+    that was there is theirs, ``steps`` what was asked on the way.
     """
 
     user: User
+    marks: Marks
     created: bool
     first_login: bool
     plan: Plan
@@ -365,8 +369,11 @@ def _status_of(user: User, entry: Entry) -> Status:
 
 
 def _arrival(user: User, plan: Plan, login: Login, *, first_login: bool, entry: Entry | None = None) -> Arrival:
+    # The user may have another address than the provider has for them.
+    marks = login.marks if user.email == login.mapped.email else with_email(login.marks, user.email)
     return Arrival(
         user,
+        marks,
         created=isinstance(entry, Creation),
         first_login=first_login,
         plan=plan,

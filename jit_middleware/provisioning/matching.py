@@ -19,6 +19,7 @@ from typing import Final, Literal, NoReturn, TypeAlias
 
 from jit_middleware.audit import identity_key
 from jit_middleware.errors import LinkRequired, NotProvisioned
+from jit_middleware.letters import ascii_lower
 from jit_middleware.model import (
     Account,
     IdentityLink,
@@ -33,7 +34,7 @@ from jit_middleware.ports import Transaction, Users
 from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.prelinks import invitation_key, keys_of, named_address
 from jit_middleware.provisioning.steps import Steps
-from jit_middleware.provisioning.text import ascii_lower, domain_of
+from jit_middleware.provisioning.text import domain_of
 from jit_middleware.settings import ProvisioningSettings
 from jit_middleware.settings.policy import LinkPolicy
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from string import ascii_lowercase, ascii_uppercase
 from types import MappingProxyType
 from typing import Final
 
+from jit_middleware.letters import ascii_lower
 from jit_middleware.model import JSON
 from jit_middleware.provisioning.text import domain_of, plain_email
 from jit_middleware.settings.policy import Normaliser
 
-_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _DOMAIN: Final = re.compile(
     r"(?=.{1,253}\Z)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)+"
 )
@@ -52,10 +51,6 @@ def _text(value: str, normalisers: Sequence[Normaliser]) -> str | None:
     return text
 
 
-def _lower(text: str) -> str:
-    return text.translate(_LOWER)
-
-
 def _nfc(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
@@ -65,10 +60,10 @@ def _domain(text: str) -> str | None:
     address = plain_email(text)
     if address is not None:
         return domain_of(address)
-    domain = _lower(text)
+    domain = ascii_lower(text)
     return domain if _DOMAIN.fullmatch(domain) else None
 
 
 _NORMALISERS: Final[Mapping[Normaliser, Callable[[str], str | None]]] = MappingProxyType(
-    {"trim": str.strip, "lower": _lower, "nfc": _nfc, "domain": _domain}
+    {"trim": str.strip, "lower": ascii_lower, "nfc": _nfc, "domain": _domain}
 )

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
+from jit_middleware.letters import ascii_lower
 from jit_middleware.model import VerifiedIdentity
 from jit_middleware.provisioning.mapping import MappedClaims
-from jit_middleware.provisioning.text import ascii_lower, domain_of
+from jit_middleware.provisioning.text import domain_of
 
 
 def subject_key(tenant: str, connection: str, issuer: str | None, subject: str) -> str:

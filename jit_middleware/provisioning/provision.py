@@ -105,7 +105,8 @@ class Provisioner:
         policy = self._policies[identity.connection]
         mapped = policy.mapper.map(identity, steps)
         policy.gates.check(identity, mapped, steps)
-        return Login(identity, policy, mapped, steps, len(steps.taken), reference, proof)
+        marks = marks_of(identity, mapped.email)
+        return Login(identity, policy, mapped, marks, steps, len(steps.taken), reference, proof)
 
     # --- users in the ledger's own database -----------------------------------------------------------------------
 
@@ -275,10 +276,9 @@ class Provisioner:
 
     async def _find_link(self, tx: Transaction, login: Login) -> tuple[IdentityLink, Account | None] | None:
         identity = login.identity
-        marks = marks_of(identity, login.mapped.email)
-        found, marked_at = await tx.find_login(identity.connection, identity.issuer, identity.subject, marks)
-        if is_overtaken(identity.begun_at, marked_at):
-            raise LoginOvertaken("revoked_meanwhile", "signed out after this login was begun")
+        found, marked_at = await tx.find_login(identity.connection, identity.issuer, identity.subject, login.marks)
+        if marked_at is not None and is_overtaken(identity.begun_at, marked_at):
+            raise LoginOvertaken("revoked_meanwhile", "signed out after this login was begun", marked_at=marked_at)
         if found is not None:
             login.policy.matcher.check_known(found[0], login.proof, login.steps)
         return found

@@ -25,8 +25,6 @@ _UNSEEN = frozenset(
     )
 )  # fmt: skip
 
-_ASCII_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-
 
 def shown_text(value: str, limit: int = NAME_LIMIT) -> str | None:
     """``value`` without control, bidi, unassigned and invisible characters, trimmed and cut.
@@ -92,11 +90,6 @@ def plain_email(value: str) -> str | None:
     if len(labels) < 2 or not all(_is_label(label) for label in labels):
         return None
     return f"{local}@{domain.lower()}"
-
-
-def ascii_lower(text: str) -> str:
-    """``text`` without ASCII case; every other character stays, so that no two letters become one."""
-    return text.translate(_ASCII_LOWER)
 
 
 def domain_of(email: str) -> str:

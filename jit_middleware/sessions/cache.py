@@ -79,6 +79,9 @@ class SessionCache:
         self._by_header.pop(entry.header, None)
         entry.header = header
         self._by_header[header] = known
+        if entry.deadline == -math.inf:
+            # Dropped by another thread, perhaps before it could find it here: nobody would ever replace it.
+            self._by_header.pop(header, None)
         return known
 
     def drop(self, cookie: str) -> None:

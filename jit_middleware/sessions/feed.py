@@ -10,6 +10,9 @@ and all others go on, or are refused, at once.
 
 Each read also compares the two clocks. When the wall clock has gone further than the monotonic one, the machine was
 suspended, and nothing that was measured before still holds: everything known is forgotten.
+
+A database may have failed over to a replica that lacked the last changes, and newer ones may have taken their places
+in the feed since. So the first read after one that failed, or after a pause, goes over the last places once more.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ _TRY_AGAIN = 1.0
 _RECORD_AGAIN = 60.0
 _LONGEST_READ = 30.0
 _MOST_DRIFT = 2.0
+_PAUSE = 10.0
+_ONCE_MORE = 500
 
 log = logging.getLogger("jit_middleware.sessions")
 
@@ -171,6 +176,8 @@ class RevocationFeed:
 
     async def _read_pages(self, hurry: object, began: float) -> None:
         try:
+            if self._failure is not None or began - self._read_began > _PAUSE:
+                await self._read_once_more()
             while True:
                 page = await self._ledger.read_feed(self.position, _PAGE)
                 self._apply(page)
@@ -184,13 +191,29 @@ class RevocationFeed:
         if self._outage is not None or self._unrecorded:
             self._recover()
 
+    async def _read_once_more(self) -> None:
+        """Drop what the last places that were read name by now. The read that follows sees whether they are all there:
+        the feed ends before them, or its beginning is gone."""
+        if self.position:
+            page = await self._ledger.read_feed(max(0, self.position - _ONCE_MORE), _ONCE_MORE)
+            self._drop_named(page)
+
     def _apply(self, page: FeedPage) -> None:
         # The position first: whoever loads a session meanwhile either sees it moved, or has its entry dropped below.
         # The cache before the connections: one that opens meanwhile finds its entry dropped, or is marked below.
         self.position = page.position
-        if not page.complete or any(entry.kind not in {"session", "user"} for entry in page.entries):
-            self._cache.clear()
-            self.live.name_all()
+        if page.complete:
+            self._drop_named(page)
+        else:
+            self._drop_all()
+
+    def _drop_all(self) -> None:
+        self._cache.clear()
+        self.live.name_all()
+
+    def _drop_named(self, page: FeedPage) -> None:
+        if any(entry.kind not in {"session", "user"} for entry in page.entries):
+            self._drop_all()
         elif page.entries:
             sessions = {entry.key for entry in page.entries if entry.kind == "session"}
             users = {entry.key for entry in page.entries if entry.kind == "user"}
@@ -214,9 +237,8 @@ class RevocationFeed:
         if before is None or ahead - before <= _MOST_DRIFT:
             return
         log.warning("the clock jumped ahead by %d s: all sessions are looked up again", ahead - before)
-        self._read_began = -math.inf
-        self._cache.clear()
-        self.live.name_all()
+        self._read_began, self._failure = -math.inf, None
+        self._drop_all()
         self._call_hearers()
 
     # --- when it cannot be read ---------------------------------------------------------------------------------
@@ -238,11 +260,12 @@ class RevocationFeed:
     def _goes_on_without(self, asked: float, reading_until: float = -math.inf) -> bool:
         """Whether a request goes on with what is known because the last read failed; false: it has to read.
 
-        It does so if it came before the failure was known or just afterwards, or while another request tries again.
-        Raises what that read raised when the request is to be refused.
+        It does so if it came before the failure was known or just afterwards, or while another request tries again soon
+        afterwards: of what is tried later an old failure says nothing. Raises what that read raised when the request is
+        to be refused.
         """
         failure = self._failure
-        if failure is None or (asked >= failure.until and asked >= reading_until):
+        if failure is None or asked >= max(failure.until, min(reading_until, failure.until + _LONGEST_READ)):
             return False
         if not self._may_go_on(self._clock.monotonic()):
             outage = self._outage

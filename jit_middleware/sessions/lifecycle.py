@@ -17,8 +17,8 @@ from jit_middleware.http.cookies import Splitter, values
 from jit_middleware.http.messages import Admission, PassThrough
 from jit_middleware.http.paths import is_own
 from jit_middleware.keyring import Envelope
-from jit_middleware.model import Session, SessionRecord, SessionView, Status, User, VerifiedIdentity
-from jit_middleware.overtaking import is_view_overtaken, marks_of
+from jit_middleware.model import Marks, Session, SessionRecord, SessionView, Status, User, VerifiedIdentity
+from jit_middleware.overtaking import is_view_overtaken
 from jit_middleware.ports import Clock, Ledger, TokenSource, Users
 from jit_middleware.sessions.cache import CachedSession, SessionCache
 from jit_middleware.sessions.cookie import SessionCookie
@@ -262,8 +262,9 @@ class Sessions:
 
     # --- begin and end ------------------------------------------------------------------------------------------
 
-    def open(self, identity: VerifiedIdentity, user_id: str, *, email: str | None = None) -> SessionRecord:
-        """A new session for this identity, to be added in the login's transaction; ``email`` is the user's."""
+    def open(self, identity: VerifiedIdentity, user_id: str, *, marks: Marks | None = None) -> SessionRecord:
+        """A new session for this identity, to be added in the login's transaction; ``marks`` is what it answers to when
+        somebody is revoked."""
         now = self._clock.now()
         ceiling = now + self._settings.absolute
         if identity.session_ceiling is not None:
@@ -289,7 +290,7 @@ class Sessions:
             refresh_token=beginning.refresh_token,
             probe_at=beginning.probe_at,
             begun_at=identity.begun_at,
-            marks=marks_of(identity, email),
+            marks=marks,
         )
 
     def logout_hint(self, record: SessionRecord) -> str | None:

@@ -7,7 +7,7 @@ each operation on the dicts is one atomic step, and a seat is taken by ``setdefa
 from __future__ import annotations
 
 import math
-from collections import deque
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,36 +39,39 @@ class Seat:
 
 
 class Line:
-    """First come, first asked; a session stands in it once."""
+    """First come, first asked; a session stands in it once.
 
-    def __init__(self, clock: Clock) -> None:
+    An outage of the provider is over when it answers, and when nobody has asked for more than ``forgotten_after``
+    seconds: what it would have said meanwhile nobody knows.
+    """
+
+    def __init__(self, clock: Clock, *, forgotten_after: float) -> None:
         self._clock = clock
-        self._order: deque[str] = deque()
-        self._waiting: dict[str, Question] = {}
+        self._forgotten_after = forgotten_after
+        # One ordered dict and no list beside it: two of them could disagree about who is there. Its `popitem` finds
+        # the first in constant time, where a plain dict walks past all who have left.
+        self._waiting: OrderedDict[str, Question] = OrderedDict()
         self._seats: dict[int, Seat] = {}
         self._most = 1
-        #: When the provider last gave an answer by which one could go (wall clock).
-        self.answered_at = -math.inf
+        self._failing_since = math.inf
+        self._failed_at = -math.inf
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def add(self, question: Question) -> None:
-        if self._waiting.setdefault(question.session.id, question) is question:
-            self._order.append(question.session.id)
+        self._waiting.setdefault(question.session.id, question)
 
     def take(self) -> Question | None:
         """The one that has waited longest."""
-        while self._order:
-            try:
-                return self._waiting.pop(self._order.popleft())
-            except (IndexError, KeyError):  # another thread was faster
-                continue
-        return None
+        try:
+            return self._waiting.popitem(last=False)[1]
+        except KeyError:
+            return None
 
     def take_all(self) -> list[Question]:
         """Everybody who waits at this moment."""
-        taken = (self.take() for _ in range(len(self._order)))
+        taken = (self.take() for _ in range(len(self._waiting)))
         return [question for question in taken if question is not None]
 
     # --- who asks -----------------------------------------------------------------------------------------------
@@ -102,9 +105,18 @@ class Line:
 
     # --- what the provider does ---------------------------------------------------------------------------------
 
+    @property
+    def failing_for(self) -> float:
+        """For how many seconds the provider has given no answer, as far as it was asked; below zero: it has."""
+        return self._clock.monotonic() - self._failing_since
+
     def answered(self) -> None:
-        self.answered_at = self._clock.now()
+        self._failing_since = math.inf
         self._most = _AT_ONCE
 
     def failed(self) -> None:
+        now = self._clock.monotonic()
+        if self._failing_since == math.inf or now - self._failed_at > self._forgotten_after:
+            self._failing_since = now
+        self._failed_at = now
         self._most = 1

@@ -22,12 +22,13 @@ class Overtaken:
         self._clock = clock
 
     async def end(self, view: SessionView) -> None:
-        """End the session if it was overtaken and nobody has ended it; when that fails, the next request tries."""
-        if view.session.ended_at is not None or not is_view_overtaken(view):
+        """End the session if it was overtaken and is not over; when that fails, the next request tries."""
+        session = view.session
+        if session.ended_at is not None or self._clock.now() >= session.expires_at or not is_view_overtaken(view):
             return
 
         async def end(tx: Transaction) -> None:
-            for ended in await tx.end_sessions(self._clock.now(), session_id=view.session.id):
+            for ended in await tx.end_sessions(self._clock.now(), session_id=session.id):
                 await tx.append_audit(self._audit.session_ended(ended, cause="revoked_meanwhile"))
 
         try:

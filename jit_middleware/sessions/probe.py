@@ -10,7 +10,12 @@ again.
 
 A refusal ends the session: by the feed, within its bound. A provider that does not answer, or not by the protocol, is
 forgiven for the grace period; while it does not, it is asked one question at a time, and who waits meanwhile is
-forgiven along with the one who asked. What the provider says about the person is not read: a probe changes no user.
+forgiven along with the one who asked. The grace is that of one outage: for a session it counts anew after an answer
+about it, and after a time in which nobody asked. It ends with a question that failed: one about the session itself, or
+one about another, when the provider has given this worker no answer for as long as the grace. What the provider says
+about the person is not read: a probe changes no user.
+
+A process that stops finishes what is under way; what waits is left for the next request that loads the session.
 """
 
 from __future__ import annotations
@@ -35,11 +40,14 @@ log = logging.getLogger("jit_middleware.sessions")
 Pause: TypeAlias = Callable[[float], Awaitable[None]]
 
 _LEASE: Final = 60  # longer than asking can take; after that another worker may ask
+_SKEW: Final = 60  # so far the clocks of two hosts may be apart
 _MEANWHILE: Final = 5
 _ASK_AGAIN: Final = 60
+_SAME_OUTAGE: Final = 600
 _WRITE_AGAIN: Final = 1.0
 _A_MOMENT: Final = 0.05
 _LAST_MOMENTS: Final = 200
+_LAST_WRITES: Final = 10
 _MOST_UNWRITTEN: Final = 1_000
 #: RFC 6749 §5.2, and the errors of OIDC Core §3.1.2.6 by which providers say that the person has to come themself.
 _GONE: Final = frozenset(
@@ -72,7 +80,8 @@ class Beginning:
 class RefreshProbes:
     """Asks for the sessions of those connections that have a probe.
 
-    It is done in ``background``, where ``pause`` lets time pass.
+    It is done in ``background``, where ``pause`` lets time pass; ``is_ending`` tells whether the process waits for it
+    in order to end.
     """
 
     def __init__(
@@ -85,15 +94,17 @@ class RefreshProbes:
         clock: Clock,
         background: Background,
         pause: Pause,
+        is_ending: Callable[[], bool] = lambda: False,
     ) -> None:
         self._probes = probes
-        self._lines = {name: Line(clock) for name in probes}
+        self._lines = {name: Line(clock, forgotten_after=_forgotten_after(each)) for name, each in probes.items()}
         self._ledger = ledger
         self._envelope = envelope
         self._audit = audit
         self._clock = clock
         self._background = background
         self._pause = pause
+        self._is_ending = is_ending
         # What the provider gave and the ledger has not taken, by session: with the lease under which it was asked.
         self._unwritten: dict[str, tuple[int, str]] = {}
 
@@ -114,8 +125,9 @@ class RefreshProbes:
         probe, now, due = self._probes.get(session.connection), self._clock.now(), session.probe_at
         if probe is None or session.refresh_token is None or due is None:
             return math.inf
-        # One that lies further ahead than any that is set now: a clock was wrong, or the interval is shorter by now.
-        if now < due <= now + max(probe.every, _LEASE):
+        # One that lies further ahead than any that is set now, even by a host whose clock is somewhat ahead: a clock
+        # was wrong, or the interval is shorter by now.
+        if now < due <= now + max(probe.every, _LEASE) + _SKEW:
             return due - now
         self._lines[session.connection].add(Question(session, due, session.refresh_token))
         self._begin(session.connection)
@@ -136,14 +148,16 @@ class RefreshProbes:
         """Have somebody ask, unless enough are at it already."""
         line = self._lines[connection]
         seat = line.take_seat() if line else None
-        if seat is not None:
-            self._background(partial(self._serve, connection, seat))
+        if seat is not None and not self._background(partial(self._serve, connection, seat)):
+            line.leave_seat(seat)
 
     async def _serve(self, connection: str, seat: Seat) -> None:
         line = self._lines[connection]
         try:
             while line.keep_seat(seat) and (question := line.take()) is not None:
                 await self._ask(question, self._probes[connection], line)
+                if self._is_ending():
+                    return
                 self._begin(connection)  # there may be room for one more now
         except AdapterError as error:
             # A database that can be read but not written ends no session that is alive. Those who wait come again.
@@ -188,6 +202,8 @@ class RefreshProbes:
     async def _claim(self, question: Question) -> int | None:
         """Take the question: until when it is ours; ``None`` when it is somebody else's."""
         lease = self._clock.now() + _LEASE
+        if lease == question.due:  # by a clock that was put back; everybody could take what does not change
+            lease += 1
         claimed = await self._ledger.claim_probe(question.session.id, due=question.due, lease=lease)
         return lease if claimed else None
 
@@ -197,32 +213,37 @@ class RefreshProbes:
         return sealed if lease == question.due else question.sealed
 
     async def _forgive(self, question: Question, probe: Probe, lease: int) -> None:
-        session, now = question.session, self._clock.now()
-        since = now if session.probe_failing_since is None else session.probe_failing_since
+        now = self._clock.now()
+        since = _failing_since(question, probe, now)
         if now >= since + probe.grace:
-            await self._end(session, lease, "refresh_unreachable")
+            await self._end(question.session, lease, "refresh_unreachable")
             return
         again = max(now + 1, min(now + min(probe.every, _ASK_AGAIN), since + probe.grace))
-        await self._keep(session, self._token_of(question), lease, probe_at=again, failing_since=since)
+        await self._keep(question.session, self._token_of(question), lease, probe_at=again, failing_since=since)
 
     async def _forgive_others(self, probe: Probe, line: Line) -> None:
         """Those who waited while the provider did not answer are not asked about one after another."""
+        if self._is_ending():
+            return
         for question in line.take_all():
-            since = question.session.probe_failing_since
-            if since is not None and line.answered_at >= since and self._clock.now() >= since + probe.grace:
+            now = self._clock.now()
+            if now >= _failing_since(question, probe, now) + probe.grace and line.failing_for < probe.grace:
                 line.add(question)  # it has answered for others meanwhile: this session does not end unasked
                 continue
             lease = await self._claim(question)
             if lease is not None:
                 await self._forgive(question, probe, lease)
+            if self._is_ending():
+                return
 
     # --- what came of it ----------------------------------------------------------------------------------------
 
     async def _keep(
         self, session: SessionRecord, sealed: str, lease: int, *, probe_at: int, failing_since: int | None
     ) -> None:
-        if len(self._unwritten) >= _MOST_UNWRITTEN:
-            self._unwritten.clear()
+        self._unwritten.pop(session.id, None)  # so that it comes last, as the newest
+        for oldest in list(self._unwritten)[: max(0, len(self._unwritten) - _MOST_UNWRITTEN + 1)]:
+            self._unwritten.pop(oldest, None)
         self._unwritten[session.id] = lease, sealed
         settle = partial(
             self._ledger.settle_probe,
@@ -245,12 +266,15 @@ class RefreshProbes:
         await self._insist(partial(self._ledger.transaction, end), lease)
 
     async def _insist(self, write: Callable[[], Awaitable[object]], lease: int) -> bool:
-        """Write, as often as it takes within the lease; when that is over, the question comes up again."""
+        """Write, as often as it takes within the lease, a few times when the process is to end; when that is over, the
+        question comes up again."""
+        left = _LAST_WRITES
         while True:
             try:
                 await write()
             except AdapterError as error:
-                is_last = self._clock.now() + _WRITE_AGAIN >= lease
+                left -= self._is_ending()
+                is_last = left <= 0 or self._clock.now() + _WRITE_AGAIN >= lease
                 said = "given up" if is_last else "tried again"
                 log.warning("what the provider said of a session is not written yet (%s): %s", said, error)
                 if is_last:
@@ -263,3 +287,15 @@ class RefreshProbes:
 def _tell(question: Question, reason: str) -> None:
     name = question.session.connection
     log.warning("connection=%s does not say whether people are still welcome: %s", name, reason)
+
+
+def _forgotten_after(probe: Probe) -> int:
+    """How many seconds without a question make two outages of one: with fewer, somebody whose requests are far apart
+    would have a grace period for each."""
+    return max(probe.grace, _SAME_OUTAGE)
+
+
+def _failing_since(question: Question, probe: Probe, now: int) -> int:
+    """Since when this session's provider has not answered, now included. A time ahead was set by a wrong clock."""
+    since = question.session.probe_failing_since
+    return now if since is None or now - question.due > _forgotten_after(probe) else min(since, now)

@@ -4,25 +4,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
 from jit_middleware.transport.destinations import Destinations, as_address
-from jit_middleware.transport.exchange import POOL, URLS_KEPT, Exchange, current, message, proxy_address
+from jit_middleware.transport.exchange import PROXIED, URLS_KEPT, Exchange, current, message, proxy_address
 from jit_middleware.transport.names import Names
 
 if TYPE_CHECKING:
     import asyncio
     import ssl
 
-    import httpcore2
     from httpcore2 import SOCKET_OPTION, AsyncNetworkBackend, AsyncNetworkStream
+
+    from jit_middleware.transport.wires import Wire, Wires
 else:  # both are mere interfaces; importing them costs 40 ms that a start need not pay
     AsyncNetworkBackend = AsyncNetworkStream = object
+
+T = TypeVar("T")
 
 
 class AsyncTransport:
@@ -47,7 +50,7 @@ class AsyncTransport:
         self._ssl_context = ssl_context
         self._names = Names()
         self._pid = os.getpid()
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpcore2.AsyncConnectionPool] = WeakKeyDictionary()
+        self._ways: WeakKeyDictionary[asyncio.AbstractEventLoop, Wires | _Proxied] = WeakKeyDictionary()
 
     async def fetch(self, request: Fetch) -> Fetched:
         import asyncio
@@ -60,12 +63,12 @@ class AsyncTransport:
         try:
             async with asyncio.timeout(request.deadline):
                 try:
-                    return await self._send(exchange)
+                    return await self._way().fetch(exchange)
                 except (httpcore2.NetworkError, httpcore2.RemoteProtocolError):
                     if not exchange.may_repeat():
                         raise
                     exchange.again()
-                    return await self._send(exchange)
+                    return await self._way().fetch(exchange)
         except (TimeoutError, httpcore2.TimeoutException):
             raise ProviderUnavailable("deadline", target.host) from None
         except (httpcore2.NetworkError, httpcore2.ProtocolError, httpcore2.ProxyError) as failure:
@@ -78,63 +81,54 @@ class AsyncTransport:
 
         self._names.close()
         self._forget_closed_loops()
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
-        if pool is not None:
-            await pool.aclose()
+        way = self._ways.pop(asyncio.get_running_loop(), None)
+        if way is not None:
+            await way.close()
 
-    async def _send(self, exchange: Exchange) -> Fetched:
-        url, headers = message(exchange)
-        request = exchange.request
-        async with self._pool().stream(request.method, url, headers=headers, content=request.body) as answer:
-            judged = exchange.judge(answer.status, answer.headers)
-            async for chunk in answer.aiter_stream():
-                exchange.take(chunk)
-        return exchange.fetched(answer.status, judged)
-
-    def _pool(self) -> httpcore2.AsyncConnectionPool:
+    def _way(self) -> Wires | _Proxied:
         import asyncio
 
         if self._pid != os.getpid():  # forked: the parent's connections are the parent's
-            self._pid, self._pools = os.getpid(), WeakKeyDictionary()
+            self._pid, self._ways = os.getpid(), WeakKeyDictionary()
         loop = asyncio.get_running_loop()
-        pool = self._pools.get(loop)
-        if pool is None:
+        way = self._ways.get(loop)
+        if way is None:
             self._forget_closed_loops()
-            pool = self._pools[loop] = self._new_pool()
-        return pool
+            way = self._ways[loop] = self._new_way()
+        return way
 
     def _forget_closed_loops(self) -> None:
-        for loop in [loop for loop in list(self._pools) if loop.is_closed()]:
-            self._pools.pop(loop, None)  # connections hold their loop, and so themselves
+        for loop in [loop for loop in list(self._ways) if loop.is_closed()]:
+            self._ways.pop(loop, None)  # connections hold their loop, and so themselves
 
-    def _new_pool(self) -> httpcore2.AsyncConnectionPool:
+    def _new_way(self) -> Wires | _Proxied:
         import httpcore2
 
+        from jit_middleware.transport.wires import Wire, Wires
+
         context = self._ssl_context or httpcore2.default_ssl_context()
-        plain = cast("AsyncNetworkBackend", httpcore2.AnyIOBackend())
-        backend = _Backend(self._destinations, plain, self._names)
-        if self._proxy is None:
-            return httpcore2.AsyncConnectionPool(ssl_context=context, network_backend=backend, **POOL)
-        address, login = proxy_address(self._proxy)
-        return httpcore2.AsyncHTTPProxy(address, proxy_auth=login, ssl_context=context, network_backend=backend, **POOL)
+        addresses = _Addresses(self._destinations, self._names)
+        if self._proxy is not None:
+            return _Proxied(self._proxy, context, addresses)
+        context.set_alpn_protocols(["http/1.1"])
+
+        async def connect(exchange: Exchange) -> Wire:
+            target = exchange.target
+            plain = await addresses.first(target.host, target.port, Wire.connect)
+            return await Wire.over(plain, None if target.scheme == "http" else context, target.host)
+
+        return Wires(connect)
 
 
-class _Backend(AsyncNetworkBackend):
-    """Connects to addresses that were checked."""
+class _Addresses:
+    """The addresses behind names, judged before anything connects to them."""
 
-    def __init__(self, destinations: Destinations, plain: AsyncNetworkBackend, names: Names) -> None:
+    def __init__(self, destinations: Destinations, names: Names) -> None:
         self._destinations = destinations
-        self._plain = plain
         self._names = names
 
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[SOCKET_OPTION] | None = None,
-    ) -> AsyncNetworkStream:
+    async def first(self, host: str, port: int, connect: Callable[[str, int, float], Awaitable[T]]) -> T:
+        """What ``connect`` makes of the first address that takes a connection, within the time of the exchange."""
         import httpcore2
 
         exchange = current.get()
@@ -145,15 +139,10 @@ class _Backend(AsyncNetworkBackend):
         for position, address in enumerate(addresses):
             share = exchange.left() / (len(addresses) - position)  # a black hole first must not use up the time of all
             try:
-                stream = await self._plain.connect_tcp(address, port, share, local_address, socket_options)
+                return await connect(address, port, share)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as refused:
                 failure = refused
-            else:
-                return _Stream(stream)
         raise failure
-
-    async def sleep(self, seconds: float) -> None:
-        await self._plain.sleep(seconds)
 
     async def _look_up(self, host: str, port: int) -> list[str]:
         import httpcore2
@@ -162,6 +151,55 @@ class _Backend(AsyncNetworkBackend):
             return await self._names.look_up(host, port)
         except (OSError, UnicodeError) as failure:
             raise httpcore2.ConnectError("name resolution") from failure
+
+
+class _Proxied:
+    """The way through the operator's proxy: its tunnels and its login are httpcore2's business.
+
+    No connection is kept: whether a server sent more than its answer shows only in buffers of our own.
+    """
+
+    def __init__(self, proxy: str, context: ssl.SSLContext, addresses: _Addresses) -> None:
+        import httpcore2
+
+        address, login = proxy_address(proxy)
+        plain = cast("AsyncNetworkBackend", httpcore2.AnyIOBackend())
+        self._pool = httpcore2.AsyncHTTPProxy(
+            address, proxy_auth=login, ssl_context=context, network_backend=_Backend(addresses, plain), **PROXIED
+        )
+
+    async def fetch(self, exchange: Exchange) -> Fetched:
+        url, headers = message(exchange)
+        method, body = exchange.request.method, exchange.request.body
+        async with self._pool.stream(method, url, headers=headers, content=body) as answer:
+            judged = exchange.judge(answer.status, answer.headers)
+            async for chunk in answer.aiter_stream():
+                exchange.take(chunk)
+        return exchange.fetched(answer.status, judged)
+
+    async def close(self) -> None:
+        await self._pool.aclose()
+
+
+class _Backend(AsyncNetworkBackend):
+    """Connects to addresses that were checked."""
+
+    def __init__(self, addresses: _Addresses, plain: AsyncNetworkBackend) -> None:
+        self._addresses = addresses
+        self._plain = plain
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> AsyncNetworkStream:
+        return _Stream(await self._addresses.first(host, port, self._plain.connect_tcp))
+
+    async def sleep(self, seconds: float) -> None:
+        await self._plain.sleep(seconds)
 
 
 class _Stream(AsyncNetworkStream):

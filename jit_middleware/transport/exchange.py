@@ -34,6 +34,8 @@ class PoolOptions(TypedDict):
 
 
 POOL: Final[PoolOptions] = {"max_connections": 64, "max_keepalive_connections": 16, "keepalive_expiry": 30.0}
+#: Those that httpcore2 speaks HTTP on are not kept: it does not notice what a server sends beyond its answer.
+PROXIED: Final[PoolOptions] = {**POOL, "max_keepalive_connections": 0}
 
 
 @dataclass(slots=True)

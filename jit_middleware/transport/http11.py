@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import h11
 from httpcore2 import LocalProtocolError, RemoteProtocolError
 
+from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetched
 from jit_middleware.transport.exchange import Exchange, message_headers
 
@@ -27,9 +28,13 @@ _PLAIN: Final = re.compile(
     rb"HTTP/1\.1 ([2-5]\d\d) [\t -~]*+\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[\t -~]*+\r\n)*+)\r\n"
 )
 _LENGTH: Final = re.compile(rb"\d{1,15}")
-#: A second length is one of these as well.
-_UNUSUAL: Final = frozenset({b"content-length", b"transfer-encoding"})
+_UNUSUAL: Final = frozenset({b"content-length", b"transfer-encoding"})  # of the former, a second one
+#: Interim answers and pieces of a body cost the same time, however small they are: so many, and one per 256 bytes.
+_MANY_PARTS: Final = 16_384
 _WITHOUT_BODY: Final = frozenset({204, 304})
+
+Answer: TypeAlias = tuple[Fetched, bool]
+"""What was answered, and whether the connection may serve another request."""
 
 
 def request_bytes(exchange: Exchange) -> bytes:
@@ -45,27 +50,88 @@ def request_bytes(exchange: Exchange) -> bytes:
     return head.encode("ascii") + (request.body or b"")
 
 
-def read_answer(exchange: Exchange, read: Callable[[], bytes]) -> tuple[Fetched, bool]:
-    """The answer, and whether the connection may serve another request. ``read`` gives what comes next, nothing at the
-    end.
+def read_answer(exchange: Exchange, read: Callable[[], bytes]) -> Answer:
+    """The answer of a connection from which ``read`` gives what comes next, nothing at the end.
 
-    Raises ``ProviderUnavailable``, ``httpcore2.RemoteProtocolError``, and what ``read`` raises.
+    Raises what :meth:`Reader.feed` and ``read`` raise.
     """
-    data = read()
-    head = plain_head(data)
-    if head is None:
-        return _read_by_h11(exchange, data, read)
-    judged = exchange.judge(head.status, head.headers)
-    exchange.take(data[head.length : head.ends])
-    missing = head.ends - len(data)
-    while missing > 0:
-        piece = read()
-        if not piece:
+    reader = Reader(exchange)
+    while (answer := reader.feed(read())) is None:
+        pass
+    return answer
+
+
+class Reader:
+    """Reads one answer from the bytes that it is fed with, whoever waits for them."""
+
+    __slots__ = ("_exchange", "_headers", "_http", "_is_doubtful", "_missing", "_parts", "_status")
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._status = 0
+        self._headers: dict[str, str] | None = None
+        self._missing = 0
+        self._http: h11.Connection | None = None
+        self._is_doubtful = False
+        self._parts = 0
+
+    def feed(self, data: bytes) -> Answer | None:
+        """The answer once it is whole; ``data`` is what came next, nothing at the end.
+
+        Raises ``ProviderUnavailable`` and ``httpcore2.RemoteProtocolError``.
+        """
+        if self._http is not None:
+            return self._by_h11(self._http, data)
+        if self._headers is None:
+            head = plain_head(data)
+            if head is None:
+                self._http = _asked(self._exchange.request.method)
+                return self._by_h11(self._http, data)
+            self._status, self._headers = head.status, self._exchange.judge(head.status, head.headers)
+            self._missing, data = head.ends - head.length, data[head.length :]
+        elif not data:
             raise RemoteProtocolError("the answer breaks off")
-        exchange.take(piece[:missing])
-        missing -= len(piece)
-    # What stands behind the answer would be read as the answer to the next request, which is somebody else's.
-    return exchange.fetched(head.status, judged), missing == 0
+        self._exchange.take(data[: self._missing])
+        self._missing -= len(data)
+        if self._missing > 0:
+            return None
+        # What stands behind the answer would be read as the answer to the next request, which is somebody else's.
+        return self._exchange.fetched(self._status, self._headers), self._missing == 0
+
+    def _by_h11(self, http: h11.Connection, data: bytes) -> Answer | None:
+        try:
+            http.receive_data(data)
+            while (event := http.next_event()) is not h11.NEED_DATA:
+                self._parts += 1
+                if self._parts > _MANY_PARTS + self._exchange.request.max_bytes // 256:
+                    raise ProviderUnavailable("too_large", self._exchange.target.host)
+                match event:
+                    case h11.InformationalResponse():
+                        pass
+                    case h11.Response():
+                        self._status = event.status_code
+                        self._headers = self._exchange.judge(event.status_code, event.headers)
+                        # RFC 9112 §6.1: with both lengths, somebody on the way may believe the other one.
+                        self._is_doubtful = {"content-length", "transfer-encoding"} <= self._headers.keys()
+                    case h11.Data():
+                        self._exchange.take(bytes(event.data))
+                    case h11.EndOfMessage() if self._headers is not None:
+                        is_over = http.our_state is h11.DONE and http.their_state is h11.DONE
+                        is_clean = not (self._is_doubtful or http.trailing_data[0])
+                        return self._exchange.fetched(self._status, self._headers), is_over and is_clean
+                    case _:
+                        raise RemoteProtocolError("no answer")
+        except h11.ProtocolError as broken:
+            raise RemoteProtocolError(str(broken)) from broken
+        return None
+
+
+def _asked(method: str) -> h11.Connection:
+    """A connection on which the request is on its way: only its method matters to how the answer is read."""
+    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
+    http.send(h11.Request(method=method, target="/", headers=[("Host", "-")]))
+    http.send(h11.EndOfMessage())
+    return http
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,43 +150,17 @@ def plain_head(data: bytes) -> PlainHead | None:
     found = _PLAIN.match(data)
     if found is None:
         return None
-    status, length = int(found[1]), b""
+    status = int(found[1])
+    length: bytes | None = None
     headers: list[tuple[bytes, bytes]] = []
     for line in found[2].split(b"\r\n")[:-1]:
         raw_name, _, raw_value = line.partition(b":")
         name, value = raw_name.lower(), raw_value.strip(b" \t")
         headers.append((name, value))
-        if name == b"content-length" and not length:
+        if name == b"content-length" and length is None:
             length = value
         elif name in _UNUSUAL or (name == b"connection" and value.lower() != b"keep-alive"):
             return None
-    if status in _WITHOUT_BODY or not _LENGTH.fullmatch(length):
+    if status in _WITHOUT_BODY or length is None or not _LENGTH.fullmatch(length):
         return None
     return PlainHead(status, headers, found.end(), found.end() + int(length))
-
-
-def _read_by_h11(exchange: Exchange, data: bytes, read: Callable[[], bytes]) -> tuple[Fetched, bool]:
-    http = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LONGEST_HEAD)
-
-    def hear() -> object:
-        while (event := http.next_event()) is h11.NEED_DATA:
-            http.receive_data(read())
-        return event
-
-    try:
-        # The request is on its way already: only its method matters to how the answer is read.
-        http.send(h11.Request(method=exchange.request.method, target="/", headers=[("Host", "-")]))
-        http.send(h11.EndOfMessage())
-        http.receive_data(data)
-        head = hear()
-        while isinstance(head, h11.InformationalResponse):
-            head = hear()
-        if not isinstance(head, h11.Response):
-            raise RemoteProtocolError("no answer")
-        judged = exchange.judge(head.status_code, head.headers)
-        while isinstance(part := hear(), h11.Data):
-            exchange.take(bytes(part.data))
-    except h11.ProtocolError as broken:
-        raise RemoteProtocolError(str(broken)) from broken
-    is_over = http.our_state is h11.DONE and http.their_state is h11.DONE
-    return exchange.fetched(head.status_code, judged), is_over and not http.trailing_data[0]

@@ -17,7 +17,8 @@ _MOST: Final = 8
 class Names:
     """Looks up names for event loops. Who asks while the same name is being looked up gets that answer.
 
-    So a name server that never answers holds one thread for each name it is silent about, and nothing else waits.
+    A name server that never answers holds one thread for each name it is silent about. While fewer than eight names are
+    held so, no other name waits for them; with eight, the next one waits until the resolver gives one of them up.
     """
 
     def __init__(self) -> None:

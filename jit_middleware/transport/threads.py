@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
 from jit_middleware.transport.destinations import Destinations, Target, as_address
-from jit_middleware.transport.exchange import POOL, URLS_KEPT, Exchange, current, message, proxy_address
+from jit_middleware.transport.exchange import PROXIED, URLS_KEPT, Exchange, current, message, proxy_address
 
 if TYPE_CHECKING:
     import ssl
@@ -80,12 +80,13 @@ class SyncTransport:
 
     def _way(self) -> Lines | _Proxied:
         pid = os.getpid()
-        if pid not in self._ways:
-            for parent in list(self._ways):
+        way = self._ways.get(pid)
+        if way is None:
+            for parent in [other for other in list(self._ways) if other != pid]:  # ours may have come just now
                 # Not closed: a lock in it may have been held by another thread when this process was forked off.
                 self._ways.pop(parent, None)
-            self._ways.setdefault(pid, self._new_way())
-        return self._ways[pid]
+            way = self._ways.setdefault(pid, self._new_way())
+        return way
 
     def _new_way(self) -> Lines | _Proxied:
         import httpcore2
@@ -106,14 +107,17 @@ class SyncTransport:
 
 
 class _Proxied:
-    """The way through the operator's proxy: its tunnels and its login are httpcore2's business."""
+    """The way through the operator's proxy: its tunnels and its login are httpcore2's business.
+
+    No connection is kept: whether a server sent more than its answer shows only in buffers of our own.
+    """
 
     def __init__(self, proxy: str, context: ssl.SSLContext, backend: NetworkBackend) -> None:
         import httpcore2
 
         address, login = proxy_address(proxy)
         self._pool = httpcore2.HTTPProxy(
-            address, proxy_auth=login, ssl_context=context, network_backend=backend, **POOL
+            address, proxy_auth=login, ssl_context=context, network_backend=backend, **PROXIED
         )
 
     def fetch(self, exchange: Exchange) -> Fetched:

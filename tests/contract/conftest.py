@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, delete, update
 
 from jit_middleware.ports import Neighbours
-from jit_middleware_sqlalchemy import SQLAlchemyLedger
+from jit_middleware_sqlalchemy import SQLAlchemyLedger, Waits
 from jit_middleware_sqlalchemy.engine import step
 from jit_middleware_sqlalchemy.schema import PROBE, metadata
 from tests.peers.databases import DatabaseServer, mariadb_server, postgresql_server
@@ -99,7 +99,7 @@ async def _task(call: Callable[[], Awaitable[T]]) -> T:
     return await call()
 
 
-def open_rig(driver: str, url: str, **options: bool | int | Neighbours) -> Rig:
+def open_rig(driver: str, url: str, **options: bool | int | Neighbours | Waits) -> Rig:
     clock = FakeClock()
     ledger = SQLAlchemyLedger(url, clock=clock, tokens=tokens, **options)  # type: ignore[arg-type]
     rig = Rig(ledger, clock, url, asyncio.Runner() if ledger.answers == "later" else None)

@@ -7,6 +7,8 @@ import gc
 import socket
 import tempfile
 import threading
+import time
+import tomllib
 import weakref
 from collections.abc import Generator
 from contextlib import suppress
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from packaging.requirements import Requirement
 from sqlalchemy import Connection, event, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
@@ -24,7 +27,9 @@ from jit_middleware.ports import Transaction
 from jit_middleware_sqlalchemy import PATIENT, PROMPT, SQLAlchemyLedger, Waits, migrate
 from jit_middleware_sqlalchemy.deadlines import connect_arguments, session_statement
 from jit_middleware_sqlalchemy.engine import parse_url, step
+from jit_middleware_sqlalchemy.failures import translate
 from jit_middleware_sqlalchemy.pools import LoopPool
+from tests.architecture.sources import ROOT
 from tests.contract.conftest import FakeClock, Rig, close_rig, open_rig, tokens
 from tests.contract.test_ledger_contract import AT
 from tests.scenarios.conftest import SYNC_DRIVERS
@@ -170,6 +175,104 @@ def test_what_takes_its_time_is_not_cut_where_that_is_allowed(rig: Rig) -> None:
         close_rig(each)
 
 
+def _long_pause(connection: Connection) -> None:
+    sleep = "pg_sleep" if connection.dialect.name == "postgresql" else "sleep"
+    connection.exec_driver_sql(f"SELECT {sleep}(40)").close()
+
+
+def _is_running(rig: Rig) -> bool:
+    """Whether the server is at that still."""
+    question = (
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(40)'"
+        if rig.kind == "postgresql"
+        else "SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT sleep(40)'"
+    )
+    running = rig.run(
+        rig.ledger.database.use(lambda connection: connection.exec_driver_sql(question.replace("%", "%%")).scalar())
+    )
+    return bool(running)
+
+
+def test_the_server_ends_what_nobody_waits_for_any_more(rig: Rig) -> None:
+    """A request that gave up is made again, and each would leave one more statement behind."""
+    if rig.kind == "sqlite":
+        assert rig.run(rig.ledger.read_feed(0)).complete
+        return
+    hasty = _rig(rig.url, Waits(answer=0.5, use=0.5, idle=1))
+    with pytest.raises((StoreUnavailable, DBAPIError)):
+        hasty.run(hasty.ledger.database.use(_long_pause))
+    for _ in range(100):
+        if not _is_running(rig):
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("the server goes on with it")
+    close_rig(hasty)
+
+
+def test_a_statement_that_the_server_ends_in_time_is_no_answer(rig: Rig) -> None:
+    """As when we had given up ourselves; the connection is as good as before."""
+    if rig.kind == "sqlite":
+        assert rig.run(rig.ledger.read_feed(0)).complete
+        return
+    shorter = "SET statement_timeout = 200" if rig.kind == "postgresql" else "SET max_statement_time = 0.2"
+    other = _rig(rig.url, PROMPT)
+
+    def pause(connection: Connection) -> None:
+        connection.exec_driver_sql(shorter)
+        # Not MariaDB's sleep(), which ends early and says nothing of it.
+        endless = "SELECT count(*) FROM " + ", ".join(f"{_MANY[rig.kind]} AS t{number}" for number in range(9))
+        connection.exec_driver_sql(endless).close()
+
+    with pytest.raises(DBAPIError) as ended:
+        other.run(other.ledger.database.use(pause))
+    failure = translate(ended.value, nothing_sent=True)
+    assert isinstance(failure, StoreUnavailable)
+    assert failure.reason == "no_answer"
+    assert other.ledger.database.engine.pool.checkedin() == 1  # type: ignore[attr-defined]
+    assert other.run(other.ledger.read_feed(0)).complete
+    close_rig(other)
+
+
+_MANY = {"postgresql": "generate_series(1, 100)", "mariadb": "information_schema.collations"}
+
+
+def test_a_shorter_limit_that_the_operator_has_set_at_the_server_stays(rig: Rig) -> None:
+    if rig.kind == "sqlite":
+        assert rig.run(rig.ledger.read_feed(0)).complete
+        return
+    show, expected = {
+        "postgresql": ("SHOW statement_timeout", ("11s", "16s", "3s", "0")),
+        "mariadb": ("SELECT @@max_statement_time", (11.0, 16.0, 3.0, 0.0)),
+    }[rig.kind]
+    ours = expected[1 if rig.ledger.database.is_async else 0]
+
+    def shown(waits: Waits) -> object:
+        other = _rig(rig.url, waits)
+        try:
+            return other.run(other.ledger.database.use(lambda one: one.exec_driver_sql(show).scalar()))
+        finally:
+            close_rig(other)
+
+    def limit(seconds: int) -> None:
+        name = rig.ledger.database.url.database
+        statement = (
+            f"ALTER DATABASE {name} SET statement_timeout = '{seconds}s'"
+            if rig.kind == "postgresql"
+            else f"SET GLOBAL max_statement_time = {seconds}"
+        )
+        rig.run(rig.ledger.database.use(lambda connection: connection.exec_driver_sql(statement).close()))
+
+    assert (shown(PROMPT), shown(PATIENT)) == (ours, expected[3])
+    try:
+        limit(3)
+        assert (shown(PROMPT), shown(PATIENT)) == (expected[2], expected[2])
+        limit(60)
+        assert shown(PROMPT) == ours
+    finally:
+        limit(0)
+
+
 def test_a_worker_that_freezes_before_its_commit_holds_up_revocations_for_seconds_only(rig: Rig) -> None:
     """It has the head of the feed, and says nothing more: the server lets go of it."""
     if rig.kind == "sqlite":
@@ -263,17 +366,32 @@ def test_what_the_url_says_of_deadlines_is_left_alone(url: str, expected: dict[s
             "idle_in_transaction_session_timeout",
             "lock_timeout",
         ),
+        ("postgresql://h/d?options=-c statement_timeout=60s", "statement_timeout", "lock_timeout"),
         (
             "mariadb://h/d?init_command=SET idle_transaction_timeout=0",
             "idle_transaction_timeout",
             "innodb_lock_wait_timeout",
         ),
+        ("mariadb://h/d?init_command=SET max_statement_time=60", "max_statement_time", "idle_transaction_timeout"),
+        ("mariadb://h/d?read_timeout=90", "max_statement_time", "idle_transaction_timeout"),
     ],
 )
 def test_what_the_url_sets_for_a_session_is_not_set_again(url: str, absent: str, present: str) -> None:
     statement = session_statement(parse_url(url), PROMPT) or ""
     assert present in statement
     assert absent not in statement
+
+
+def test_psycopg_is_one_that_wakes_us_while_nothing_arrives() -> None:
+    """Until 3.2.10 its C extension does not, so that our deadline for a statement is never looked at."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wanted = [
+        *declared["project"]["optional-dependencies"]["postgresql"],
+        *(each for each in declared["dependency-groups"]["test"] if isinstance(each, str)),
+    ]
+    floors = [one.specifier for one in map(Requirement, wanted) if one.name == "psycopg"]
+    assert [floor.contains("3.2.10") for floor in floors] == [False, False]
+    assert [floor.contains("3.2.11") for floor in floors] == [True, True]
 
 
 # --- event loops --------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def _nothing(*_: object) -> None:
 READS: list[tuple[Fixed, dict[str, object]]] = [
     (queries.FIND_SESSION, {"session": "s"}),
     (queries.FIND_SESSION, {"session": "100%"}),
-    (queries.FIND_LINK, {"identity": "%s ? $1 :identity", **asked(Marks("%s", "$1", email="?"))}),
+    (queries.FIND_LINK, {"identity": "%s ? $1 :identity", **asked(Marks("%s", "$1", email="?"), 0)}),
     (queries.FIND_ACCOUNT, {"user": "nobody"}),
     (queries.FIND_TAKEN, {"provisioning": "k", "username": "alice", "tenant": "default"}),
     (queries.READ_FEED, {"after": 0, "limit": 10}),

@@ -439,6 +439,10 @@ def test_a_providers_session_is_known_by_its_connection_and_name_until_it_ends(r
         assert not known(*other)
     do(rig, lambda tx: tx.end_sessions(AT, session_id="s1"))
     assert not known(connection, "Sid-1")
+    do(rig, lambda tx: tx.add_session(session("s2", user.id, idp_session="Sid-2")))
+    assert known(connection, "Sid-2")
+    rig.clock.seconds = AT + 3600
+    assert not known(connection, "Sid-2"), "it has expired"
 
 
 def test_a_key_that_was_taken_is_known_as_taken(rig: Rig) -> None:

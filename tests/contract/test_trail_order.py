@@ -10,9 +10,10 @@ from sqlalchemy.event import listens_for
 
 from jit_middleware.errors import StoreUnavailable
 from jit_middleware.ports import Transaction
-from jit_middleware_sqlalchemy import SQLAlchemyLedger
+from jit_middleware_sqlalchemy import PATIENT, PROMPT, SQLAlchemyLedger, Waits
+from jit_middleware_sqlalchemy.deadlines import CONNECT_SECONDS
 from jit_middleware_sqlalchemy.engine import step
-from tests.contract.conftest import Rig, tokens
+from tests.contract.conftest import Rig, close_rig, open_rig, tokens
 from tests.contract.test_ledger_contract import do, event
 from tests.scenarios.conftest import SYNC_DRIVERS
 
@@ -62,19 +63,27 @@ def test_an_event_that_is_numbered_and_not_committed_is_waited_for(rig: Rig) -> 
         step(ledger.close())
 
 
-def test_a_writer_that_stays_open_is_contention(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_writer_that_stays_open_is_contention(rig: Rig) -> None:
+    """And not a database that does not answer: the wait for it ends before the whole use of the connection must."""
     do(rig, lambda tx: tx.append_audit(event("e")))
     if rig.kind != "postgresql":  # elsewhere it is a lock like any other
         assert _listed(rig) == ["e"]
         return
     import psycopg
 
-    monkeypatch.setattr("jit_middleware_sqlalchemy.trail._PAUSES", 2)
+    hasty = open_rig("", rig.url, waits=Waits(answer=4, use=4, idle=10, writers=0.2))
     database = rig.ledger.database.url
     with psycopg.connect(host=str(database.query["host"]), user="postgres", dbname=database.database) as other:
         other.execute("DELETE FROM jit_audit")
         with pytest.raises(StoreUnavailable) as refused:
-            _listed(rig)
+            _listed(hasty)
         assert refused.value.reason == "contention"
         other.rollback()
-    assert _listed(rig) == ["e"]
+    assert _listed(hasty) == ["e"]
+    close_rig(hasty)
+
+
+def test_there_is_time_for_the_wait_for_writers_in_whatever_a_connection_is_used_for() -> None:
+    assert PROMPT.use is not None
+    assert PROMPT.writers + CONNECT_SECONDS < PROMPT.use
+    assert PATIENT.use is None

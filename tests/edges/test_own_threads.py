@@ -197,6 +197,30 @@ def test_a_forked_process_has_its_own(threads: OwnThreads, hold: threading.Event
     assert all(future.result(5) for future in busy)
 
 
+def test_two_threads_that_are_the_first_to_ask_share_one_crew(hold: threading.Event) -> None:
+    threads = OwnThreads(NAME, most=1)
+
+    class Overtaken(dict[int, Any]):
+        """Looked into by one thread while another one has its crew made."""
+
+        def get(self, pid: int, default: Any = None) -> Any:
+            found = super().get(pid, default)
+            if found is None and not overtakers:
+                overtakers.append(threading.Thread(target=lambda: waiting(threads, hold)))
+                overtakers[0].start()
+                overtakers[0].join(5)
+            return found
+
+    overtakers: list[threading.Thread] = []
+    threads._crews = Overtaken()
+    last = threads.submit(lambda: "after it")
+    assert len(alive()) == 1, "no more than one was asked for"
+    hold.set()
+    assert last.result(5) == "after it"
+    threads.close()
+    assert have_ended()
+
+
 def test_a_process_ends_without_waiting_for_them() -> None:
     program = f"""
 import sys, threading

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import weakref
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -277,6 +278,32 @@ def test_a_failed_start_is_tried_again_after_a_pause() -> None:
     step(once())
     assert tries == [100.0, 101.0]
     assert once.is_done()
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_forked_process_tries_by_itself_what_failed_in_its_parent() -> None:
+    tries = 0
+
+    async def start() -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise StoreUnavailable("down")
+
+    once = StartOnce(start, Clock(), "wsgi")
+    with pytest.raises(StoreUnavailable):
+        step(once())
+    child = os.fork()
+    if child == 0:
+        code = 1
+        with suppress(BaseException):  # nothing of the parent's tests goes on in here
+            step(once())
+            code = 0 if once.is_done() else 2
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with pytest.raises(StoreUnavailable):
+        step(once())
+    assert tries == 1, "here, the pause is not over"
 
 
 def test_nobody_waits_for_the_one_who_tries_to_start_again() -> None:

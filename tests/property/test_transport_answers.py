@@ -7,7 +7,7 @@ from itertools import pairwise
 import h11
 import pytest
 from httpcore2 import LocalProtocolError, RemoteProtocolError
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jit_middleware.ports import Fetch
@@ -62,13 +62,21 @@ def by_h11(data: bytes) -> tuple[int, list[tuple[bytes, bytes]], bytes, bool]:
     return head.status_code, list(head.headers), body, is_over and not http.trailing_data[0]
 
 
-def exchange(method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None) -> Exchange:
+def exchange(
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    max_bytes: int = 1_048_576,
+) -> Exchange:
     target = Target("https", "op.example", 443, "/token", "op.example")
-    request = Fetch("https://op.example/token", method, headers or {}, body)  # type: ignore[arg-type]
+    request = Fetch("https://op.example/token", method, headers or {}, body, max_bytes=max_bytes)  # type: ignore[arg-type]
     return Exchange(request, target, FakeClock(), 1e12)
 
 
 @given(answers())
+@example(b"HTTP/1.1 200 OK\r\nContent-Length:\r\nContent-Length: 5\r\n\r\n12345")
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length:\r\n\r\n12345")
+@example(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\n12345")
 def test_plain_head_is_what_h11_reads(data: bytes) -> None:
     head = plain_head(data)
     if head is None or head.ends > len(data):
@@ -138,3 +146,13 @@ def test_request_is_what_a_server_reads(headers: dict[str, str], body: bytes | N
     while type(part := server.next_event()) is h11.Data:
         read += part.data
     assert (type(part), read, server.trailing_data) == (h11.EndOfMessage, body or b"", (b"", False))
+
+
+def test_large_body_in_small_pieces_is_read() -> None:
+    """A federation's metadata, as a server sends it that flushes often, and a network that cuts small."""
+    size = 32 * 1024 * 1024
+    chunk = b"400\r\n" + b"m" * 1024 + b"\r\n"
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    pieces = iter([head, *([chunk[:700], chunk[700:]] * (size // 1024)), b"0\r\n\r\n"])
+    answer, may_go_on = read_answer(exchange(max_bytes=size), lambda: next(pieces))
+    assert (len(answer.body), may_go_on) == (size, True)

@@ -129,7 +129,8 @@ class Turmoil:
         began = time.monotonic()
         visitor = Visitor(subject, f"sid-{choices.getrandbits(64):x}")
         landed = self._note(visitor.sign_in(line, self.crowd), "login")
-        if landed.status == 403 and self.swept.get(subject, 0) < began - 1:
+        # It is begun anew, once, at the provider: this browser goes there no more.
+        if landed.status in {302, 403} and self.swept.get(subject, 0) < began - 1:
             self.odd.append(f"a login was overtaken, and nobody had ended all sessions of {subject}")
         if landed.status != 303:
             return

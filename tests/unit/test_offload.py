@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Literal
 
@@ -127,6 +129,60 @@ def test_under_asgi_work_for_which_no_thread_can_be_started_is_refused_and_count
 
     asyncio.run(flow())
     assert done == [], "what was refused is not done later"
+
+
+def test_under_asgi_what_is_under_way_counts_on_when_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, done = threading.Event(), list[int]()
+
+    async def flow() -> None:
+        offload = InThreads(most=2, waiting=0)
+        first = asyncio.create_task(offload(lambda: over.wait(5)))
+        await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(Busy, match="can't start new thread"):
+                await offload(lambda: done.append(1))
+        second = asyncio.create_task(offload(lambda: over.wait(5)))
+        await asyncio.sleep(0)
+        for _ in range(2):
+            with pytest.raises(Busy, match="2 under way or waiting"):
+                await offload(lambda: done.append(2))
+        over.set()
+        assert await asyncio.gather(first, second) == [True] * 2
+        # Nothing was given back twice: there is room for two, and not for a third.
+        over.clear()
+        two = [asyncio.create_task(offload(lambda: over.wait(5))) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="2 under way or waiting"):
+            await offload(lambda: done.append(3))
+        over.set()
+        await asyncio.gather(*two)
+
+    asyncio.run(flow())
+    assert done == [], "what was refused is not done later"
+
+
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_under_asgi_a_forked_process_has_threads_and_places_of_its_own() -> None:
+    over = threading.Event()
+
+    async def flow() -> int:
+        offload = InThreads(most=1, waiting=0)
+        long = asyncio.create_task(offload(lambda: over.wait(5)))
+        await asyncio.sleep(0)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            with suppress(BaseException):  # nothing of the parent's tests goes on in here
+                future = offload._begin(lambda: 7)
+                code = future.result(5)
+            os._exit(code)
+        ended = await asyncio.to_thread(os.waitpid, child, 0)
+        over.set()
+        await long
+        return os.waitstatus_to_exitcode(ended[1])
+
+    assert asyncio.run(flow()) == 7
 
 
 def test_under_wsgi_background_work_without_a_thread_is_left_and_the_request_goes_on(

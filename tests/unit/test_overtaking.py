@@ -15,6 +15,7 @@ from jit_middleware.overtaking import (
     own_session_mark,
     person_mark,
     session_mark,
+    with_email,
 )
 
 ALICE = VerifiedIdentity("oidc", "https://idp.example", "alice", {}, idp_session="a1.b2.c3")
@@ -39,6 +40,12 @@ def test_a_login_answers_to_all_its_names() -> None:
     assert marks_of(replace(ALICE, idp_session="plain"), None).person is None
 
 
+def test_only_the_mark_of_the_address_is_another_for_a_user_with_another_address() -> None:
+    marks = marks_of(ALICE, "alice@example.org")
+    assert with_email(marks, "old@example.org") == marks_of(ALICE, "old@example.org") != marks
+    assert with_email(marks, None) == marks_of(ALICE, None)
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -57,6 +64,8 @@ def test_no_digest_is_anybody_elses(other: VerifiedIdentity) -> None:
 def test_half_a_surrogate_pair_or_a_letter_without_ascii_case_is_no_crash() -> None:
     assert identity_mark("oidc", "i", "\ud800") != identity_mark("oidc", "i", "\\ud800")
     assert email_mark("oidc", "\u212a@example.org") != email_mark("oidc", "k@example.org"), "the Kelvin sign"
+    assert email_mark("oidc", "\u00c4A@example.org") == email_mark("oidc", "\u00c4a@example.org"), "ASCII case alone"
+    assert email_mark("oidc", "\u00c4a@example.org") != email_mark("oidc", "\u00e4a@example.org")
 
 
 @pytest.mark.parametrize(

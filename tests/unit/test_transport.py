@@ -443,6 +443,28 @@ def test_many_threads_share_one_transport(serve):
     wire.close()
 
 
+def test_two_threads_that_are_the_first_to_ask_share_their_connections(serve):
+    server = serve(polite)
+    wire = Wire(SyncTransport)
+
+    class Overtaken(dict):
+        """Looked into by one thread while another one asks."""
+
+        def get(self, pid, default=None):
+            found = super().get(pid, default)
+            if found is None and not overtakers:
+                overtakers.append(threading.Thread(target=lambda: wire.fetch(server.url)))
+                overtakers[0].start()
+                overtakers[0].join(10)
+            return found
+
+    overtakers = []
+    wire.transport._ways = Overtaken()
+    assert wire.fetch(server.url).status == 200
+    assert (len(overtakers), len(server.requests), server.connections) == (1, 2, 1)
+    wire.close()
+
+
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_forked_process_makes_its_own_connections(serve):
     server = serve(polite)

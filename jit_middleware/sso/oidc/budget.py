@@ -7,9 +7,11 @@ ours, which a stranger cannot produce. The other is for what anybody may push at
 delay a pushed token with a new key, never a login. Emptied, it still lets us ask once in 15 seconds: the keys are no
 older than that as long as somebody goes on, and ours are the provider's again without anybody's help when they stop.
 
-A name that the provider's keys lacked a moment ago costs nothing for half a minute, so that one token sent again and
-again never empties a budget. It is not remembered for longer, because some providers sign with a key shortly before
-they show it everywhere.
+A token that names a key costs nothing when we have that key, or when the provider's keys lacked it less than half a
+minute ago: sent again and again, it never empties a budget. The name is not remembered for longer, because some
+providers sign with a key shortly before they show it everywhere. A token that names none, and that none of our keys has
+signed, costs a fetch each time: there is no name to know it by, and the provider's next key may have none either. A
+fetch that fails is not given back, but its name may be looked for again at once.
 """
 
 from __future__ import annotations

@@ -339,7 +339,7 @@ def test_check_live_names_a_user_store_that_is_not_there(configured: pytest.Monk
             "RuntimeError (people_who_fail.py, line 2)",
         ),
         ("1 / 0\n", "ZeroDivisionError (people_who_fail.py, line 1)"),
-        ("def people(url): ...\n", "TypeError ("),
+        ("def people(url): ...\n", "TypeError."),
     ],
 )
 @pytest.mark.parametrize("command", [["users", "approve", "ann"], ["users", "suspend", "ann"]])

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from sqlalchemy import Connection
 
+import jit_middleware_sqlalchemy.upgrade as room
 from jit_middleware.cli import main
 from jit_middleware.cli.conversation import converse
 from jit_middleware.cli.interrupts import Interrupts, one_command, run
@@ -22,6 +24,7 @@ from jit_middleware.model import Profile
 from jit_middleware.outside import open_ledger
 from jit_middleware.ports import Ledger, Transaction
 from jit_middleware.settings import Settings
+from jit_middleware_sqlalchemy import schema_version
 from jit_middleware_sqlalchemy.unit import Unit
 from tests.architecture.sources import ROOT
 from tests.unit.cli.test_ledger_commands import FIVE
@@ -31,6 +34,10 @@ T = TypeVar("T")
 NOTHING = "Interrupted; nothing was changed."
 SOMETHING = "Interrupted; what was committed before that stays."
 UNKNOWN = "Interrupted during a commit; whether it was done is not known."
+SCHEMA = (
+    "Interrupted while the schema was looked at or changed; how much of it was changed is not known. The same"
+    " command goes on from there. Nothing else was changed."
+)
 
 
 def press() -> None:
@@ -107,6 +114,49 @@ def test_waiting_for_something_else_ends_at_once(settings: Settings) -> None:
         await asyncio.Event().wait()
 
     assert said(settings, question) == NOTHING
+
+
+def test_while_the_schema_is_made_it_is_not_said_that_nothing_was_changed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be made by then, as it is here."""
+    with monkeypatch.context() as patch:
+        upgraded = _then_press(patch)
+        assert said(settings, lambda ledger: ledger.list_audit()) == SCHEMA
+    assert upgraded == [True]
+    assert schema_version(settings.database_url) is not None
+
+    async def question(_ledger: Ledger) -> None:
+        press()
+
+    assert said(settings, question) == NOTHING, "once that is over"
+
+
+def test_an_interrupted_migration_says_what_is_true(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (FIVE | {"JIT_DATABASE_URL": settings.database_url}).items():
+        monkeypatch.setenv(name, value)
+    with monkeypatch.context() as patch:
+        _then_press(patch)
+        assert main(["migrate"]) == 130
+    assert capsys.readouterr() == ("", f"{SCHEMA}\n")
+    assert main(["migrate"]) == 0
+
+
+def _then_press(patch: pytest.MonkeyPatch) -> list[bool]:
+    """Ctrl-C once the schema has been made."""
+    upgrade = room._upgrade
+    upgraded: list[bool] = []
+
+    def pressed(connection: Connection) -> list[str]:
+        steps = upgrade(connection)
+        upgraded.append(bool(steps))
+        press()
+        return steps
+
+    patch.setattr(room, "_upgrade", pressed)
+    return upgraded
 
 
 def test_a_commit_under_way_is_finished_and_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -178,3 +178,66 @@ def test_a_full_cache_makes_room_by_dropping_its_oldest() -> None:
     assert len(cache) <= 32
     assert cache.get("99") is not None
     assert cache.get("0") is None
+
+
+# --- another history ------------------------------------------------------------------------------------------------
+
+
+def fail_over(ledger: FeedOnly, clock: FakeClock, feed: RevocationFeed, *, noticed: bool) -> None:
+    """To a replica that lacked the last two changes, and has taken three others since this worker read."""
+    ledger.down = noticed
+    clock.advance(1.0 if noticed else 60.0)
+    if noticed:
+        ask(feed)
+        clock.advance(1.0)
+    ledger.down = False
+    del ledger.entries[-2:]
+    for session in ("s1", "s2", "s3"):
+        ledger.revoke("session", session)
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["during an outage", "while nobody asked"])
+def test_changes_that_took_the_places_of_lost_ones_are_not_missed(fake_clock: FakeClock, noticed: bool) -> None:
+    ledger = FeedOnly()
+    feed, cache = feed_over(ledger, fake_clock)
+    for number in range(2_000):
+        ledger.revoke("session", f"old{number}")
+    ask(feed)
+    for number in range(5):
+        cache.put(f"c{number}", entry(f"s{number}", f"u{number}"))
+    fail_over(ledger, fake_clock, feed, noticed=noticed)
+    ask(feed)
+    assert [cache.get(f"c{number}") is None for number in range(5)] == [False, True, True, True, False]
+    assert feed.position == 2_001
+    reads = ledger.reads
+    fake_clock.advance(1.0)
+    ask(feed)
+    assert ledger.reads == reads + 1, "once"
+
+
+def test_going_over_the_last_places_again_forgets_nobody_else(fake_clock: FakeClock) -> None:
+    """Even where the places before them are pruned."""
+
+    class Pruned(FeedOnly):
+        async def read_feed(self, after: int | None, limit: int = 1000) -> FeedPage:
+            page = await super().read_feed(after, limit)
+            return FeedPage(page.position, page.entries, after is None or after >= 90)
+
+    ledger = Pruned()
+    for number in range(100):
+        ledger.revoke("session", f"old{number}")
+    feed, cache = feed_over(ledger, fake_clock)
+    ask(feed)
+    cache.put("a", entry())
+    fake_clock.advance(60)
+    ask(feed)
+    assert cache.get("a") is not None
+
+
+def test_an_entry_that_was_dropped_while_its_header_was_remembered_does_not_stay(fake_clock: FakeClock) -> None:
+    """Or whoever sends that header would take the long way as long as this worker lives."""
+    cache, known = SessionCache(), entry()
+    cache.put("cookie", known)
+    cache.clear()  # by another thread, between finding the entry and remembering its header
+    cache.put_header("header", known, known.pass_with(""))
+    assert cache.get_by_header("header") is None

@@ -17,7 +17,8 @@ from jit_middleware.sessions import Overtaken
 from jit_middleware.system import SystemTokens
 from tests.conftest import FakeClock
 
-RECORD = SessionRecord("s1", "u1", "default", "oidc", "https://idp", "alice", 100, 900, 100, 100, begun_at=90)
+NOW = FakeClock().now()
+RECORD = SessionRecord("s1", "u1", "default", "oidc", "https://idp", "alice", 100, NOW + 9, 100, 100, begun_at=90)
 VIEW = SessionView(RECORD, Account("u1", "default", Status.ACTIVE), marked_at=95)
 
 
@@ -26,10 +27,12 @@ class Book:
 
     def __init__(self, *, fails: bool = False) -> None:
         self.fails = fails
+        self.asked = 0
         self.ended: list[str] = []
         self.events: list[AuditEvent] = []
 
     async def transaction(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+        self.asked += 1
         if self.fails:
             raise StoreUnavailable("read_only")
         return await work(self)
@@ -62,14 +65,15 @@ def test_it_is_ended_with_an_event_that_tells_why() -> None:
         replace(VIEW, marked_at=None),
         replace(VIEW, marked_at=89),
         replace(VIEW, session=replace(RECORD, ended_at=96)),
+        replace(VIEW, session=replace(RECORD, expires_at=NOW)),
         replace(VIEW, session=replace(RECORD, begun_at=None)),
     ],
-    ids=["no-mark", "begun-later", "ended-already", "of-an-older-version"],
+    ids=["no-mark", "begun-later", "ended-already", "expired", "of-an-older-version"],
 )
 def test_no_other_session_is_touched(view: SessionView) -> None:
-    book = Book()
+    book = Book(fails=True)
     end(book, view)
-    assert book.ended == []
+    assert book.asked == 0, "a write transaction at each request of whoever still has the cookie"
 
 
 def test_a_ledger_that_cannot_be_written_is_no_failure_of_the_request(caplog: pytest.LogCaptureFixture) -> None:

@@ -187,6 +187,51 @@ def test_a_try_that_never_ends_is_not_waited_for_for_ever(fake_clock: FakeClock)
     lost.close()
 
 
+def test_an_old_failure_says_nothing_about_a_read_that_is_under_way(fake_clock: FakeClock) -> None:
+    """Nobody asked all night. In the morning who comes second waits for the first, and is not told of last evening."""
+
+    async def story() -> None:
+        ledger = Slow(fake_clock)
+        feed = feed_over(ledger, fake_clock)
+        await feed.ensure_fresh()
+        fake_clock.advance(1)
+        ledger.down = True
+        assert await ask(feed, 1) == [None]
+        fake_clock.advance(8 * 3600)
+        ledger.down, ledger.hold = False, asyncio.Event()
+        first = asyncio.create_task(feed.ensure_fresh())
+        await asyncio.sleep(0)
+        second = asyncio.create_task(feed.ensure_fresh())
+        await asyncio.sleep(0)
+        assert not second.done()
+        ledger.hold.set()
+        assert await asyncio.gather(first, second) == [None, None]
+        assert feed.knowledge == "fresh"
+
+    asyncio.run(story())
+
+
+def test_a_failure_before_a_suspension_says_nothing_either(fake_clock: FakeClock) -> None:
+    async def story() -> None:
+        ledger = Slow(fake_clock)
+        feed = feed_over(ledger, fake_clock)
+        await feed.ensure_fresh()
+        fake_clock.advance(1)
+        ledger.down = True
+        assert await ask(feed, 1) == [None]
+        fake_clock.seconds += 8 * 3600
+        fake_clock.advance(1.1)
+        ledger.down, ledger.hold = False, asyncio.Event()
+        first = asyncio.create_task(feed.ensure_fresh())
+        await asyncio.sleep(0)
+        second = asyncio.create_task(feed.ensure_fresh())
+        await asyncio.sleep(0)
+        ledger.hold.set()
+        assert await asyncio.gather(first, second) == [None, None]
+
+    asyncio.run(story())
+
+
 def test_ready_makes_no_read_of_its_own(tmp_path: Path, fake_clock: FakeClock) -> None:
     given = settings(f"sqlite:///{tmp_path}/jit.db")
     ledger: Any = open_ledger(given, clock=fake_clock)
