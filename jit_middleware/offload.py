@@ -77,13 +77,23 @@ class InThreads:
     def _begin(self, work: Callable[[], T]) -> Future[T]:
         from concurrent.futures import Future
 
-        pool, context = self._pool(), copy_context()
+        pool = self._pool()
         if not pool.places.acquire(blocking=False):
             raise Busy("busy", f"{self._limit} under way or waiting")
         future: Future[T] = Future()
-        future.add_done_callback(lambda _: pool.places.release())
+        context = copy_context()
+        held: list[Callable[[], T]] = [lambda: context.run(work)]
+
+        def do() -> T:
+            return held[0]()
+
+        def leave(_: Future[T]) -> None:
+            held.clear()  # whoever went away may stay in the queue: then not with all that they brought
+            pool.places.release()
+
+        future.add_done_callback(leave)
         try:
-            pool.threads.submit(settle, future, lambda: context.run(work))
+            pool.threads.submit(settle, future, do)
         except RuntimeError as refused:
             # No thread can be started, and the work is queued all the same: it must not be done later.
             if future.cancel():

@@ -26,7 +26,7 @@ from jit_middleware_sqlalchemy.schema import (
     grants,
     users,
 )
-from jit_middleware_sqlalchemy.sweeping import BATCHES, FeedWalk, walks
+from jit_middleware_sqlalchemy.sweeping import LONGEST, FeedWalk, walks
 from jit_middleware_sqlalchemy.trail import has_event, read_trail
 from jit_middleware_sqlalchemy.transaction import Tx
 from jit_middleware_sqlalchemy.unit import Unit
@@ -216,21 +216,17 @@ class SQLAlchemyLedger:
         return [account for account in accounts if account is not None]
 
     async def prune(self, before: int) -> int:
-        """Forget what nobody can need after that time, a thousand rows at a time; how many rows went.
+        """Forget what nobody can need after that time, some hundred rows at a time; how many rows went.
 
-        Each thousand is committed by itself. What is left after fifty thousand of one kind is for the next time.
+        Each step is committed by itself. What is left after two seconds is for the next time.
         """
-        gone = 0
+        gone, end = 0, self._clock.monotonic() + LONGEST
         entries = FeedWalk(before)
-        for _ in range(BATCHES):
+        while not entries.is_at_its_end and self._clock.monotonic() < end:
             gone += await self._again(entries.step)
-            if entries.is_at_its_end:
-                break
         for walk in walks(before):
-            for _ in range(BATCHES):
+            while not walk.is_at_its_end and self._clock.monotonic() < end:
                 gone += await self._read(walk.step)
-                if walk.is_at_its_end:
-                    break
         return gone
 
     async def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Forgetting what nobody needs any more, a thousand rows at a time.
+"""Forgetting what nobody needs any more, five hundred rows at a time.
 
-Each thousand is found, deleted by its keys and committed by itself: a sweep comes on the heels of a login, under the
-deadlines of a request, and must neither hold many rows nor be in vain when it does not come to its end. One that is at
-its bound leaves the rest to the next.
+Each step is found, deleted by its keys and committed by itself: a sweep comes on the heels of a login, whose browser
+waits for it, and must neither hold many rows nor be in vain when it does not come to its end. Each step has the
+deadlines of a request; after two seconds none is begun, and the rest is left to the next sweep.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from jit_middleware_sqlalchemy.rows import number
 from jit_middleware_sqlalchemy.schema import feed, feed_head, marks, once_keys, prelinks, sessions
 from jit_middleware_sqlalchemy.unit import Unit
 
-#: Rows of one statement.
-AT_ONCE: Final = 1_000
-#: Of one kind in one sweep: an hour of a worker leaves far less.
-BATCHES: Final = 50
+#: Rows of one statement; SQLite before 3.32 takes no more than 999 parameters.
+AT_ONCE: Final = 500
+#: After so many seconds a sweep begins no further step. An hour of a worker leaves far less than is done by then.
+LONGEST: Final = 2.0
 
 _BEFORE: Final = bindparam("before", type_=once_keys.c.until.type)
 _EARLIEST: Final = -(2**63)

@@ -129,12 +129,15 @@ class Wire(asyncio.Protocol):
 
         Nothing is read before the handshake, so that what came without TLS is not taken for what came by it.
         """
-        name = None if context is None else host
+        wire = cls()
         try:
-            _, wire = await asyncio.get_running_loop().create_connection(
-                cls, sock=plain, ssl=context, server_hostname=name
+            await asyncio.get_running_loop().create_connection(
+                lambda: wire, sock=plain, ssl=context, server_hostname=None if context is None else host
             )
         except BaseException as failure:
+            # Broken off just after the handshake, the loop would go on reading from a number that is somebody else's
+            # socket by then: it waits for the other side to say goodbye.
+            wire.close()
             plain.close()
             if isinstance(failure, OSError):
                 raise ConnectError from failure
@@ -160,7 +163,8 @@ class Wire(asyncio.Protocol):
         return data
 
     def is_quiet(self) -> bool:
-        """Whether everything that was written has left, and everything that came was read, and it is not the end.
+        """Whether everything that came was read, and it is not the end, and nothing that was written still waits in
+        the uppermost buffer (below TLS there is another one, in the same order).
 
         Of one that was ever paused nobody can tell: more may wait for the loop's next turn.
         """

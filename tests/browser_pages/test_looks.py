@@ -212,25 +212,30 @@ def shown(build: SiteBuilder, request: pytest.FixtureRequest, tmp_path: Path) ->
     return name, page
 
 
-def test_it_reads_well_in_light_and_dark_wide_and_narrow_and_without_style(
-    shown: tuple[str, Page], build: SiteBuilder, tmp_path: Path
-) -> None:
+def test_it_is_fit_for_eyes_ears_and_hands(shown: tuple[str, Page], build: SiteBuilder, tmp_path: Path) -> None:
+    """All of it in one go: most of the time goes into leading a browser to the page."""
     name, page = shown
+    has_the_bones_that_a_screen_reader_wants(page)
+    is_gone_through_by_keyboard_in_reading_order(page)
     album = Path(os.environ.get("JIT_TEST_ALBUM", tmp_path))
-    grounds = set()
+    reads_well_in_light_and_dark_wide_and_narrow_and_without_style(page, f"{name}-{build.edge}", album)
+
+
+def reads_well_in_light_and_dark_wide_and_narrow_and_without_style(page: Page, name: str, album: Path) -> None:
+    grounds: set[str] = set()
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         grounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
         ratio, text = page.evaluate(CONTRASTS)[0]
         assert ratio >= 4.5, f"{name}, {scheme}: {text!r} has a contrast of {ratio:.2f}"
         assert all(edge >= 3 for edge in page.evaluate(EDGES)), f"{name}, {scheme}: a control does not stand out"
-        page.screenshot(path=album / f"{name}-{build.edge}-{scheme}.png")
+        page.screenshot(path=album / f"{name}-{scheme}.png")
     assert len(grounds) == 2, "dark is dark"
 
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth") <= 320, "no scrolling sideways (WCAG §1.4.10)"
     page.emulate_media(color_scheme="light")
-    page.screenshot(path=album / f"{name}-{build.edge}-narrow.png", full_page=True)
+    page.screenshot(path=album / f"{name}-narrow.png", full_page=True)
     page.set_viewport_size({"width": 1024, "height": 768})
 
     styled = page.inner_text("body").split()
@@ -241,11 +246,10 @@ def test_it_reads_well_in_light_and_dark_wide_and_narrow_and_without_style(
         box = icon.bounding_box()
         assert box is not None
         assert box["width"] <= 32, "an icon is no poster without style"
-    page.screenshot(path=album / f"{name}-{build.edge}-plain.png")
+    page.screenshot(path=album / f"{name}-plain.png")
 
 
-def test_it_has_the_bones_that_a_screen_reader_wants(shown: tuple[str, Page]) -> None:
-    _, page = shown
+def has_the_bones_that_a_screen_reader_wants(page: Page) -> None:
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("main").count() == page.locator("h1").count() == 1
     assert page.title() == f"{page.inner_text('h1')} – The Intranet"
@@ -255,10 +259,9 @@ def test_it_has_the_bones_that_a_screen_reader_wants(shown: tuple[str, Page]) ->
         assert icon.get_attribute("aria-hidden") == "true"
 
 
-def test_the_keyboard_goes_through_it_in_reading_order(shown: tuple[str, Page]) -> None:
-    _, page = shown
+def is_gone_through_by_keyboard_in_reading_order(page: Page) -> None:
     wanted = [control.evaluate(NAME) for control in page.locator(CONTROLS).all()]
-    reached = []
+    reached: list[str] = []
     for _ in wanted:
         page.keyboard.press("Tab")
         reached.append(page.evaluate(f"({NAME})(document.activeElement)"))

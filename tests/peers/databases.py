@@ -76,8 +76,8 @@ def postgresql() -> Generator[DatabaseServer]:
 
         yield DatabaseServer(root, new_database, daemon.kill, daemon.start)
     finally:
-        # SIGINT is PostgreSQL's fast shutdown: it does not wait for clients.
-        daemon.stop(signal.SIGINT)
+        # PostgreSQL's immediate shutdown: it waits for no client and saves nothing, but takes its shared memory along.
+        daemon.stop(signal.SIGQUIT)
 
 
 @contextmanager
@@ -94,13 +94,15 @@ def mariadb(*, keeps_commits: bool = False) -> Generator[DatabaseServer]:
     root = _directory("jit-my-")
     _, flags = _unprivileged("mysql", root)
     data, socket = root / "data", root / "socket"
+    # A server that starts clears away the temporary tables of all others that use the same directory.
+    environment = {**os.environ, "TMPDIR": str(root)}
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db", *flags]
-    _run([*install, "--auth-root-authentication-method=normal"], dict(os.environ), {})
+    _run([*install, "--auth-root-authentication-method=normal"], environment, {})
     command = [str(_program("mariadbd")), "--no-defaults", f"--datadir={data}", f"--socket={socket}", *flags]
     command += [f"--pid-file={root / 'pid'}", "--skip-networking"]
     command += [f"--innodb-flush-log-at-trx-commit={2 if keeps_commits else 0}"]
     command += ["--max-connections=300", "--character-set-server=utf8mb4", "--collation-server=utf8mb4_unicode_ci"]
-    daemon = _Daemon(partial(_start, command, root, dict(os.environ), {}), root, lambda: _knock(socket))
+    daemon = _Daemon(partial(_start, command, root, environment, {}), root, lambda: _knock(socket))
     try:
         daemon.start()
 
@@ -111,7 +113,7 @@ def mariadb(*, keeps_commits: bool = False) -> Generator[DatabaseServer]:
 
         yield DatabaseServer(socket, new_database, daemon.kill, daemon.start)
     finally:
-        daemon.stop(signal.SIGTERM)
+        daemon.stop(signal.SIGKILL)  # nobody wants what it would take many seconds to save
 
 
 @pytest.fixture(scope="session")

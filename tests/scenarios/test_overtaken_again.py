@@ -201,8 +201,8 @@ def test_the_second_of_the_sign_out_is_over_before_the_login_begins_anew(any_wor
     agent = stage.agent(alice)
     mark = identity_mark("oidc", stage.provider.issuer, alice)
     departure = stage.depart(client, agent)
-    leave(stage, mark)
     at = stage.clock.now()
+    leave(stage, mark)
     again = stage.come_back(client, departure)
     assert again.status == 302
     assert stage.clock.now() > at

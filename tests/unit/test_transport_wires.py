@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from httpcore2 import ReadError
 
 from jit_middleware.transport.wires import Wire
+from tests.peers.certificates import Certificates
 
 PIECE = 65_536
 
@@ -141,3 +146,56 @@ def test_wire_that_was_ever_held_back_is_not_quiet_again() -> None:
         return before, wire.is_quiet()
 
     assert asyncio.run(story()) == (True, False)
+
+
+@pytest.fixture
+def deaf_server(certificates: Certificates) -> Iterator[int]:
+    """The port of a TLS server that does not answer a goodbye."""
+    closing = threading.Event()
+
+    def shake_hands(accepted: socket.socket) -> None:
+        with suppress(OSError), certificates.server_context().wrap_socket(accepted, server_side=True):
+            closing.wait(30)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                accepted, _ = listener.accept()
+                threading.Thread(target=shake_hands, args=(accepted,), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        closing.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
+def test_wire_that_is_broken_off_leaves_nothing_registered_with_the_loop(
+    deaf_server: int, certificates: Certificates
+) -> None:
+    """Whenever the deadline comes, also in the very turn in which the handshake ends: the number of its socket is
+    somebody else's next."""
+
+    async def story() -> int:
+        loop = asyncio.get_running_loop()
+        broken_off = 0
+        for turn in range(100):
+            plain = await Wire.connect("127.0.0.1", deaf_server, 5)
+            number = plain.fileno()
+            try:
+                async with asyncio.timeout(turn % 25 * 0.0002):
+                    wire = await Wire.over(plain, certificates.client_context(), "localhost")
+            except TimeoutError:
+                broken_off += 1
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                assert plain.fileno() == -1
+                assert not loop.remove_reader(number)
+            else:
+                wire.close()
+                await asyncio.sleep(0)
+        return broken_off
+
+    assert asyncio.run(story()) > 0
