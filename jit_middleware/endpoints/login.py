@@ -90,4 +90,6 @@ async def begin(
         onward = await strategy.request_phase(state)
     except LoginError as error:
         return await refuse_login(house, request, strategy, error, reference=house.reference(), retry=None)
-    return send_onward(house, onward, status=302, cookies=house.states.keep(state, strategy, request.cookie))
+    # 303: what was posted here is for us alone (RFC 9700 §4.12).
+    status = 303 if request.method == "POST" else 302
+    return send_onward(house, onward, status=status, cookies=house.states.keep(state, strategy, request.cookie))

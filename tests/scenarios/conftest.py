@@ -46,6 +46,10 @@ WORLDS: tuple[tuple[Edge, str], ...] = (
     ("asgi", "mariadb+aiomysql"),
 )
 EDGES: tuple[tuple[Edge, str], ...] = WORLDS[:2]
+#: Without the sync drivers of servers under ASGI: their threads take turns as they do with SQLite.
+RACING: tuple[tuple[Edge, str], ...] = tuple(
+    world for world in WORLDS if world[1] == "sqlite" or (world[0] == "wsgi") == (world[1] in SYNC_DRIVERS.values())
+)
 _numbers = itertools.count(1)
 
 
@@ -206,6 +210,7 @@ def _id(world: tuple[Edge, str]) -> str:
 
 
 in_every_world = pytest.fixture(params=WORLDS, ids=_id, name="any_world")(_builder)
+in_every_race = pytest.fixture(params=RACING, ids=_id, name="racing_world")(_builder)
 on_both_edges = pytest.fixture(params=EDGES, ids=_id, name="build")(_builder)
 
 

@@ -77,7 +77,7 @@ def give_password(stage: Stage, page: Answer, password: str = PASSWORD, *, clien
 
 def go_through(stage: Stage, sent: Answer, who: str, *, client: Client | None = None) -> Answer:
     """From our redirect to the provider and back; the answer to the callback."""
-    assert sent.status == 302, (sent.status, sent.text)
+    assert sent.status == 303, (sent.status, sent.text)
     return stage.come_back(client or stage.client, stage.agent(who).visit(sent.location))
 
 

@@ -142,7 +142,7 @@ def test_wrong_passwords_are_counted_for_the_account_across_workers(place: Place
     assert refusals(place.stage) == [*["link_password_wrong"] * 5, "link_attempts"]
     assert {event.user_id for event in place.stage.events("login.refused")} == {old.id}
     place.stage.clock.advance(1200)
-    assert give_password(place.stage, ticketed(place.stage, old)).status == 302
+    assert give_password(place.stage, ticketed(place.stage, old)).status == 303
 
 
 @pytest.mark.parametrize("begin", [0, 595, 895])

@@ -41,8 +41,8 @@ def together(stage: Stage, people: Sequence[str]) -> list[Answer]:
     return stage.client.together(*(request for _, request in on_the_way(stage, people)))
 
 
-def test_forty_logins_of_one_identity_make_one_link(any_world: StageBuilder) -> None:
-    stage = any_world(**AUTO)
+def test_forty_logins_of_one_identity_make_one_link(racing_world: StageBuilder) -> None:
+    stage = racing_world(**AUTO)
     alice = stage.person("alice")
     old = kept_user(stage, "old-timer", f"{alice}@example.org")
     answers = together(stage, [alice] * MANY)
@@ -52,8 +52,8 @@ def test_forty_logins_of_one_identity_make_one_link(any_world: StageBuilder) -> 
     assert len(stage.accounts()) == 1
 
 
-def test_two_identities_that_want_one_account_have_one_winner(any_world: StageBuilder) -> None:
-    stage = any_world(**AUTO)
+def test_two_identities_that_want_one_account_have_one_winner(racing_world: StageBuilder) -> None:
+    stage = racing_world(**AUTO)
     first = stage.person("first")
     second = stage.person("second", email=f"{first}@example.org")
     old = kept_user(stage, "old-timer", f"{first}@example.org")
@@ -64,8 +64,8 @@ def test_two_identities_that_want_one_account_have_one_winner(any_world: StageBu
     assert len(stage.accounts()) == 1
 
 
-def test_one_prelink_serves_once_in_a_race(any_world: StageBuilder) -> None:
-    stage = any_world()
+def test_one_prelink_serves_once_in_a_race(racing_world: StageBuilder) -> None:
+    stage = racing_world()
     alice = stage.person("alice")
     old = kept_user(stage, "old-timer", None)
     prelinked(stage, subject_key("default", "oidc", None, alice), "subject", old)
@@ -74,8 +74,8 @@ def test_one_prelink_serves_once_in_a_race(any_world: StageBuilder) -> None:
     assert linked_users(stage) == [old.id]
 
 
-def test_one_invitation_accepted_by_many_people_at_once_is_ones(any_world: StageBuilder) -> None:
-    stage = any_world()
+def test_one_invitation_accepted_by_many_people_at_once_is_ones(racing_world: StageBuilder) -> None:
+    stage = racing_world()
     old = kept_user(stage, "old-timer", None)
     path = invitation_for(stage, old)
     requests = []

@@ -389,9 +389,9 @@ def test_an_account_that_is_suspended_between_look_up_and_commit_gets_no_session
 # --- all at once ----------------------------------------------------------------------------------------------------
 
 
-def test_of_forty_logins_and_their_revocations_at_once_no_session_is_left(any_world: StageBuilder) -> None:
+def test_of_forty_logins_and_their_revocations_at_once_no_session_is_left(racing_world: StageBuilder) -> None:
     with Transmitter(lambda: 0) as transmitter:
-        stage = any_world(JIT_OIDC_SIGNALS_ISSUER=transmitter.issuer, JIT_OIDC_SIGNALS_JWKS_URI=transmitter.jwks_uri)
+        stage = racing_world(JIT_OIDC_SIGNALS_ISSUER=transmitter.issuer, JIT_OIDC_SIGNALS_JWKS_URI=transmitter.jwks_uri)
         transmitter.now = stage.clock.now
         people = [stage.person(f"person{number}") for number in range(MANY)]
         for known in people[: MANY // 2]:

@@ -56,11 +56,11 @@ def idle(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(("full", "many"), [("deny", MANY), ("pending", FEW), ("minimal_role", FEW)])
-def test_new_people_at_once_take_exactly_the_seats_there_are(full: str, many: int, any_world: StageBuilder) -> None:
+def test_new_people_at_once_take_exactly_the_seats_there_are(full: str, many: int, racing_world: StageBuilder) -> None:
     how = {"JIT_SEAT_LIMIT": str(SEATS), "JIT_SEATS_WHEN_FULL": full, "JIT_DEFAULT_ROLES": "member"}
     if full == "minimal_role":
         how["JIT_MINIMAL_ROLE"] = "guest"
-    stage = any_world(**how)
+    stage = racing_world(**how)
     outcome = race(stage, [stage.person(f"p{number}") for number in range(many)])
     entered = many if full == "minimal_role" else SEATS
     assert Counter(answer.status for _, answer in outcome) == Counter({303: entered}) + Counter({403: many - entered})
@@ -80,9 +80,9 @@ def test_new_people_at_once_take_exactly_the_seats_there_are(full: str, many: in
         assert Counter(without) == {"guest": many - SEATS}
 
 
-def test_forty_logins_of_one_sleeper_take_one_seat_and_all_come_in(any_world: StageBuilder) -> None:
+def test_forty_logins_of_one_sleeper_take_one_seat_and_all_come_in(racing_world: StageBuilder) -> None:
     """Whoever waits for the tenant meanwhile has the seat that the first of these logins has taken."""
-    stage = any_world(JIT_SEAT_LIMIT="1")
+    stage = racing_world(JIT_SEAT_LIMIT="1")
     alice = stage.person("alice")
     assert stage.sign_in(alice).status == 200
     idle(stage)
@@ -93,8 +93,8 @@ def test_forty_logins_of_one_sleeper_take_one_seat_and_all_come_in(any_world: St
     assert len(stage.events("user.active")) == 1
 
 
-def test_forty_logins_of_one_guest_take_the_last_seat_once(any_world: StageBuilder) -> None:
-    stage = any_world(
+def test_forty_logins_of_one_guest_take_the_last_seat_once(racing_world: StageBuilder) -> None:
+    stage = racing_world(
         JIT_SEAT_LIMIT="1", JIT_SEATS_WHEN_FULL="minimal_role", JIT_MINIMAL_ROLE="guest", JIT_DEFAULT_ROLES="member"
     )
     first, guest = stage.person("first"), stage.person("guest")
@@ -116,8 +116,8 @@ def test_forty_logins_of_one_guest_take_the_last_seat_once(any_world: StageBuild
 # --- names ----------------------------------------------------------------------------------------------------------
 
 
-def test_many_people_who_want_one_name_at_once_have_one_winner(any_world: StageBuilder) -> None:
-    stage = any_world()
+def test_many_people_who_want_one_name_at_once_have_one_winner(racing_world: StageBuilder) -> None:
+    stage = racing_world()
     people = [stage.person(f"p{number}", preferred_username="boss") for number in range(FEW)]
     outcome = race(stage, people)
     assert Counter(answer.status for _, answer in outcome) == {303: 1, 403: FEW - 1}
