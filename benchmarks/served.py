@@ -1,7 +1,7 @@
 """What the servers of the server benchmark serve: ``wsgi`` and ``asgi``, made when they are asked for.
 
-Each is three applications in one process: bare, guarded, and bare after one H; the end of the query says which is
-meant. So nothing differs between them but the middleware or that H: not the process, its memory or the event loop.
+Each is two applications in one process, bare and guarded; the end of the query says which is meant. So nothing differs
+between them but the middleware: not the process, its memory or the event loop.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.loops import ASGIApp, WSGIApp, bare_asgi, bare_wsgi
-from benchmarks.measure import one_unit
 from benchmarks.subject import settings
 
-BARE, GUARDED, UNIT = "page=3&a", "page=3&b", "page=3&c"
+BARE, GUARDED = "page=3&a", "page=3&b"
 
 
 def __getattr__(name: str) -> object:
@@ -29,16 +28,12 @@ def _wsgi(database: str) -> WSGIApp:
 
     guarded = JITMiddleware(bare_wsgi, settings(f"sqlite:///{database}"))
 
-    def unit(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        one_unit()
-        return bare_wsgi(environ, start_response)
+    apps: dict[str, WSGIApp] = {BARE: bare_wsgi, GUARDED: guarded}
 
-    apps: dict[str, WSGIApp] = {BARE: bare_wsgi, GUARDED: guarded, UNIT: unit}
-
-    def all_of_them(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    def either(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         return apps[environ["QUERY_STRING"]](environ, start_response)
 
-    return all_of_them
+    return either
 
 
 def _asgi(database: str) -> ASGIApp:
@@ -46,14 +41,10 @@ def _asgi(database: str) -> ASGIApp:
 
     guarded = JITMiddleware(bare_asgi, settings(f"sqlite+aiosqlite:///{database}"))
 
-    async def unit(scope: Any, receive: Any, send: Any) -> None:
-        one_unit()
-        await bare_asgi(scope, receive, send)
+    apps: dict[bytes, ASGIApp] = {BARE.encode(): bare_asgi, GUARDED.encode(): guarded}
 
-    apps: dict[bytes, ASGIApp] = {BARE.encode(): bare_asgi, GUARDED.encode(): guarded, UNIT.encode(): unit}
-
-    async def all_of_them(scope: Any, receive: Any, send: Any) -> None:
+    async def either(scope: Any, receive: Any, send: Any) -> None:
         app = guarded if scope["type"] == "lifespan" else apps[scope["query_string"]]
         await app(scope, receive, send)
 
-    return all_of_them
+    return either

@@ -91,5 +91,6 @@ async def begin(
     except LoginError as error:
         return await refuse_login(house, request, strategy, error, reference=house.reference(), retry=None)
     # 303: what was posted here is for us alone (RFC 9700 §4.12).
-    status = 303 if request.method == "POST" else 302
-    return send_onward(house, onward, status=status, cookies=house.states.keep(state, strategy, request.cookie))
+    posted = request.method == "POST"
+    cookies = house.states.keep(state, strategy, request.cookie)
+    return send_onward(house, onward, status=303 if posted else 302, cookies=cookies)
