@@ -253,7 +253,9 @@ class Turmoil:
         try:
             while time.monotonic() < began + self.seconds or self.lacks:
                 assert time.monotonic() < began + LONGEST, f"too little has happened, not even {self.lacks}"
-                if self.over.wait(pace * choices.uniform(0.3, 1.2)):
+                # On a slow machine, where it takes longer than planned, they get ever more time to get up.
+                patience = max(1.0, (time.monotonic() - began) / self.seconds)
+                if self.over.wait(pace * patience * choices.uniform(0.3, 1.2)):
                     break
                 turn += 1
                 if turn % 4 == 0:
