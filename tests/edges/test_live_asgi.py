@@ -18,6 +18,8 @@ from tests.conftest import FakeClock
 from tests.edges.asgi_tools import BODY, REQUEST, START, nothing_received, run, scope, websocket
 from tests.edges.fakes import SESSION, FakeGate
 
+pytestmark = pytest.mark.slow
+
 PART = {"type": "http.response.body", "body": b"part", "more_body": True}
 ACCEPT = {"type": "websocket.accept"}
 GONE = {"type": "websocket.disconnect", "code": 1008, "reason": ""}

@@ -17,7 +17,7 @@ from tests.unit.cli.test_ledger_commands import FIVE, Place, place
 
 __all__ = ["place"]
 
-pytestmark = pytest.mark.usefixtures("domains")
+pytestmark = [pytest.mark.usefixtures("domains"), pytest.mark.slow]
 OTHER_STORE = """
 from jit_middleware import User
 class Store:

@@ -29,6 +29,8 @@ from jit_middleware_sqlalchemy.unit import Unit
 from tests.architecture.sources import ROOT
 from tests.unit.cli.test_ledger_commands import FIVE
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 NOTHING = "Interrupted; nothing was changed."

@@ -29,6 +29,8 @@ from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware_sqlalchemy import PATIENT, SQLAlchemyLedger
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 FIVE = {
     "JIT_PUBLIC_URL": "https://app.example.org",

@@ -34,6 +34,8 @@ from tests.unit.sso.saml.protocol.idp import (
 )
 from tests.worlds import Answer
 
+pytestmark = pytest.mark.slow
+
 IDP_SITE = "https://idp.example/"
 THEIRS = key_pair("idp")
 OURS = {"JIT_SAML_SP_KEY": key_pair("sp").private_key_pem, "JIT_SAML_SP_CERT": key_pair("sp").certificate_pem}

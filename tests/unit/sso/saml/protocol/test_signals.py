@@ -11,6 +11,8 @@ from tests.peers.transmitter import CAEP, Transmitter
 from tests.unit.sso.saml.protocol.idp import attribute
 from tests.unit.sso.saml.protocol.test_endpoints import stage
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["stage"]
 
 ORIGIN = "https://app.example"
