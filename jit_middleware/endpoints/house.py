@@ -16,8 +16,7 @@ from jit_middleware.pages import Pages
 from jit_middleware.ports import Clock, Ledger, TokenSource, Users
 from jit_middleware.provisioning import Provisioner
 from jit_middleware.provisioning.invitations import Invitations
-from jit_middleware.sessions import Housekeeping, Sessions
-from jit_middleware.sessions.probe import Pause
+from jit_middleware.sessions import Housekeeping, Pause, Sessions
 from jit_middleware.settings import Settings
 from jit_middleware.sso.signals import Receiver
 from jit_middleware.sso.state import LoginStates

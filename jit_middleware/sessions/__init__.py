@@ -12,7 +12,7 @@ from jit_middleware.sessions.housekeeping import Housekeeping
 from jit_middleware.sessions.lifecycle import Sessions
 from jit_middleware.sessions.live import Ending, LiveConnection, Watch
 from jit_middleware.sessions.overtaken import Overtaken
-from jit_middleware.sessions.probe import Probe, RefreshProbes
+from jit_middleware.sessions.probe import Pause, Probe, RefreshProbes
 from jit_middleware.sessions.step_up import StepUpRules
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Knowledge",
     "LiveConnection",
     "Overtaken",
+    "Pause",
     "Probe",
     "RefreshProbes",
     "RevocationFeed",

@@ -34,7 +34,7 @@ class PoolOptions(TypedDict):
 
 
 POOL: Final[PoolOptions] = {"max_connections": 64, "max_keepalive_connections": 16, "keepalive_expiry": 30.0}
-#: Those that httpcore2 speaks HTTP on are not kept: it does not notice what a server sends beyond its answer.
+#: Where HTTP is not spoken here, no connection is kept: what follows an answer shows only in buffers of our own.
 PROXIED: Final[PoolOptions] = {**POOL, "max_keepalive_connections": 0}
 
 
