@@ -89,7 +89,7 @@ def assemble(
     secure = settings.public_url.secure
     cookie = SessionCookie(keyring.signature("session"), secure=secure)
     cache = SessionCache()
-    states = LoginStates(keyring.envelope("login-state"), secure=secure, clock=clock, tokens=tokens)
+    states = LoginStates(keyring.envelope("login-state", tokens), secure=secure, clock=clock, tokens=tokens)
     audit = AuditTrail(clock=clock, tokens=tokens, relaxations=relaxations(settings))
     feed = RevocationFeed(
         ledger,
@@ -117,14 +117,14 @@ def assemble(
         users_keep_roles=callable(getattr(store, "set_roles", None)),
         connections=frozenset(connection.name for connection in settings.connections),
         inject=injector(settings.inject, world),
-        hints=keyring.envelope("logout-hint"),
+        hints=keyring.envelope("logout-hint", tokens),
         clock=clock,
         tokens=tokens,
         step_up=StepUpRules(settings.step_up, skews) if settings.step_up else None,
         probes=RefreshProbes(
             connected.probes,
             ledger=ledger,
-            envelope=keyring.envelope("refresh-token"),
+            envelope=keyring.envelope("refresh-token", tokens),
             audit=audit,
             clock=clock,
             background=lasting,
@@ -156,7 +156,11 @@ def assemble(
         confirmations=keyring.signature("login-confirmation"),
         confirmation=CookieSpec(name=cookie.name + "-confirm", secure=secure, same_site="Strict", max_age=300),
         tickets=LinkTickets(
-            keyring.envelope("link-ticket"), name=cookie.name + "-link", secure=secure, clock=clock, tokens=tokens
+            keyring.envelope("link-ticket", tokens),
+            name=cookie.name + "-link",
+            secure=secure,
+            clock=clock,
+            tokens=tokens,
         ),
         invitations=Invitations(keyring.signature(INVITATION)),
         app_cookies=tuple(_app_cookies(settings)),

@@ -7,8 +7,10 @@ never the text of a foreign exception: a database driver's may quote the row it 
 from __future__ import annotations
 
 import logging
+import re
 from html import escape
 from http import HTTPStatus
+from itertools import chain
 from typing import Final
 
 from jit_middleware.errors import JITError, causes
@@ -18,6 +20,7 @@ from jit_middleware.ports import TokenSource
 LOGGER: Final = logging.getLogger("jit_middleware")
 
 _BODILESS: Final = frozenset({204, 304})
+_SPLITTING: Final = re.compile("[\r\n\0]")
 
 
 def framed(response: Response) -> list[tuple[str, str]]:
@@ -26,10 +29,11 @@ def framed(response: Response) -> list[tuple[str, str]]:
     Raises ``ValueError`` for a header that could split the response (RFC 9110 §5.5) or is not latin-1.
     """
     headers = list(response.headers)
-    for name, value in headers:
-        if _could_split(name) or _could_split(value):
-            raise ValueError(f"a control character in the response header {name!r}")
-        value.encode("latin-1")
+    written = "".join(chain.from_iterable(headers))
+    written.encode("latin-1")
+    if _SPLITTING.search(written):
+        name = next(name for name, value in headers if _SPLITTING.search(name + value))
+        raise ValueError(f"a control character in the response header {name!r}")
     if response.status in _BODILESS:
         return headers
     names = {name.lower() for name, _ in headers}
@@ -38,10 +42,6 @@ def framed(response: Response) -> list[tuple[str, str]]:
     if "content-length" not in names:
         headers.append(("Content-Length", str(len(response.body))))
     return headers
-
-
-def _could_split(text: str) -> bool:
-    return "\r" in text or "\n" in text or "\0" in text
 
 
 def status_line(status: int) -> str:

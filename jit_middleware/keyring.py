@@ -6,8 +6,7 @@ newest secret signs and seals; the older ones still verify and open, so a secret
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64encode
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
 from functools import cached_property
 from hmac import compare_digest, digest
@@ -15,10 +14,20 @@ from typing import TYPE_CHECKING, Final
 
 from itsdangerous import Signer
 
-if TYPE_CHECKING:
-    from cryptography.fernet import MultiFernet
+from jit_middleware.ports import TokenSource
 
-_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")  # RFC 4648 §5
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+_FROM_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+
+_NONCE: Final = bytes(12)
+"""The same for all, since every key seals once."""
+_TIME: Final = 8
+"""Bytes of the time, in whole seconds, that stand before the text."""
+_SKEW: Final = 60
+"""Seconds by which the clock of the host that sealed may be ahead."""
 
 
 class Keyring:
@@ -37,8 +46,8 @@ class Keyring:
     def signature(self, purpose: str) -> Signature:
         return Signature(self.derive(purpose))
 
-    def envelope(self, purpose: str) -> Envelope:
-        return Envelope(self.derive(purpose))
+    def envelope(self, purpose: str, tokens: TokenSource) -> Envelope:
+        return Envelope(self.derive(purpose), tokens)
 
 
 class Signature:
@@ -85,35 +94,70 @@ class _HMACSHA256(Signer):
 
     def get_signature(self, value: str | bytes) -> bytes:
         text = value.encode() if isinstance(value, str) else value
-        return b2a_base64(digest(self._key, text, "sha256"), newline=False).rstrip(b"=").translate(_URL_SAFE)
+        return _base64(digest(self._key, text, "sha256"))
 
 
 class Envelope:
-    """Text that nobody can read or change: AES-128-CBC with HMAC-SHA-256 (Fernet).
+    """Text that nobody can read or change: AES-256-GCM (NIST SP 800-38D), each text under a key of its own.
+
+    Sealed it is ``salt.rest``, the rest being ciphertext and tag in base64url. Its key is HKDF-Expand (RFC 5869 §2.3)
+    of ours and the salt, so that no key seals twice: anybody who begins a login has us seal something, and a nonce
+    drawn for each would meet itself one day.
 
     The cipher is loaded with the first login: a worker that serves sessions alone does without its megabytes.
     """
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
+    def __init__(self, keys: Sequence[bytes], tokens: TokenSource) -> None:
         self._keys = tuple(keys)
+        self._tokens = tokens
 
     @cached_property
-    def _cipher(self) -> MultiFernet:
-        from cryptography.fernet import Fernet, MultiFernet
+    def _cipher(self) -> type[AESGCM]:
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-        return MultiFernet([Fernet(urlsafe_b64encode(key)) for key in self._keys])
+        return AESGCM
+
+    @cached_property
+    def _forged(self) -> type[Exception]:
+        from cryptography.exceptions import InvalidTag
+
+        return InvalidTag
 
     def seal(self, text: str, now: int) -> str:
-        return self._cipher.encrypt_at_time(text.encode(), now).decode("ascii").rstrip("=")
+        salt = self._tokens(24)
+        content = now.to_bytes(_TIME, "big") + text.encode()
+        return f"{salt}.{_base64(self._once(self._keys[0], salt).encrypt(_NONCE, content, None)).decode()}"
 
     def open(self, sealed: str, *, now: int, max_age: int | None = None) -> str | None:
-        """The text, or ``None`` when it was not sealed here or is older than ``max_age`` seconds."""
-        from cryptography.fernet import InvalidToken
-
-        try:
-            token = sealed.encode("ascii") + b"=" * (-len(sealed) % 4)
-            if max_age is None:
-                return self._cipher.decrypt(token).decode()
-            return self._cipher.decrypt_at_time(token, max_age, now).decode()
-        except (InvalidToken, UnicodeError, ValueError):
+        """The text, or ``None`` when it was not sealed here, is older than ``max_age`` seconds or from the future."""
+        salt, dot, rest = sealed.partition(".")
+        encrypted = _from_base64(rest)
+        if not dot or encrypted is None or not salt.isascii():
             return None
+        for key in self._keys:
+            try:
+                content = self._once(key, salt).decrypt(_NONCE, encrypted, None)
+            except self._forged:
+                continue
+            age = now - int.from_bytes(content[:_TIME], "big")
+            return content[_TIME:].decode() if max_age is None or -_SKEW <= age <= max_age else None
+        return None
+
+    def _once(self, key: bytes, salt: str) -> AESGCM:
+        """The cipher of one text."""
+        return self._cipher(digest(key, salt.encode() + b"\x01", "sha256"))
+
+
+def _base64(data: bytes) -> bytes:
+    """RFC 4648 §5, without padding."""
+    return b2a_base64(data, newline=False).rstrip(b"=").translate(_URL_SAFE)
+
+
+def _from_base64(text: str) -> bytes | None:
+    """What :func:`_base64` wrote so, and not otherwise."""
+    try:
+        written = text.encode("ascii")
+        data = a2b_base64(written.translate(_FROM_URL_SAFE) + b"=" * (-len(written) % 4))
+    except ValueError:
+        return None
+    return data if _base64(data) == written else None

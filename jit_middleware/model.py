@@ -12,6 +12,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
+from jit_middleware.records import record
+
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Claims: TypeAlias = Mapping[str, JSON]
 
@@ -69,7 +71,7 @@ class Session:
     amr: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class OnceKey:
     """Something that may be used once: the ledger remembers ``key`` under ``purpose`` at least until that time."""
 
@@ -78,7 +80,7 @@ class OnceKey:
     until: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class VerifiedIdentity:
     """Who the identity provider says this is, after every check. Built in ``sso`` only (a test holds this).
 
@@ -109,7 +111,7 @@ class VerifiedIdentity:
     begun_at: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Marks:
     """What a login answers to when somebody is revoked, made by :mod:`jit_middleware.overtaking`; ``None`` where it has
     no such name."""
@@ -122,7 +124,7 @@ class Marks:
     email: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class StepUp:
     """What a session has to show for a path: an ``acr`` that is one of these (empty: whichever), and an authentication
     at the provider at most ``max_age`` seconds ago (``None``: whenever).
@@ -165,7 +167,7 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class ProfileChanges:
     """What a later login changes; fields left ``UNSET`` stay as they are."""
 
@@ -190,7 +192,7 @@ class ProfileChanges:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class IdentityLink:
     """The tie between one identity at a provider and one local user.
 
@@ -310,7 +312,7 @@ class SessionView:
     marked_at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class AuditEvent:
     """One line of the audit trail. ``data`` holds names, codes and ids: never tokens, raw claims or e-mail addresses.
 

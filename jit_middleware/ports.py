@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol, TypeVar
 
 from jit_middleware.model import (
@@ -26,6 +26,7 @@ from jit_middleware.model import (
 )
 from jit_middleware.overtaking import OvertakingVerbs
 from jit_middleware.prelinking import PrelinkVerbs
+from jit_middleware.records import record
 from jit_middleware.seating import SeatingVerbs
 
 T = TypeVar("T")
@@ -367,7 +368,7 @@ class Neighbours(Protocol):
 # --- the way out --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fetch:
     """One outgoing request. ``body`` is sent as it is; ``deadline`` is for the whole exchange, in seconds."""
 
@@ -379,7 +380,7 @@ class Fetch:
     max_bytes: int = 1_048_576
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Fetched:
     """What came back, whole. Header names are lower case."""
 
@@ -389,8 +390,7 @@ class Fetched:
 
 
 class Transport(Protocol):
-    """The one way out: https only (http for loopback hosts), no redirects, one total deadline, a size cap, kept
-    clients."""
+    """The one way out: https only (http for loopback hosts), no redirects, one deadline, a size cap, kept clients."""
 
     async def fetch(self, request: Fetch) -> Fetched:
         """Raises :class:`~jit_middleware.errors.ProviderUnavailable` with reason ``url_forbidden``, ``unreachable``,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
+from base64 import urlsafe_b64encode
 
 
 class SystemClock:
@@ -26,4 +27,4 @@ class SystemTokens:
 
     def __call__(self, bytes_of_entropy: int = 32) -> str:
         """URL-safe text without padding, about 1.3 characters for each byte of entropy."""
-        return secrets.token_urlsafe(bytes_of_entropy)
+        return urlsafe_b64encode(os.urandom(bytes_of_entropy)).rstrip(b"=").decode()

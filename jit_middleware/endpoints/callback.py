@@ -36,6 +36,7 @@ from jit_middleware.pages import redirect
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning import Arrival
 from jit_middleware.provisioning.lifecycle import refusal
+from jit_middleware.records import record
 from jit_middleware.sso.state import LIFETIME, restarts_of
 from jit_middleware.sso.strategy import LoginState, Strategy
 
@@ -77,7 +78,7 @@ async def conclude(house: House, request: Request, strategy: Strategy, answer: M
     return await enter(house, request, strategy, strategy.callback_phase(answer, found), attempt)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Attempt:
     """A try to sign in: where it lands, the cookies that are done with afterwards, what it may be used for once, which
     login in flight it is, the logins that the browser is known to have just completed, the sessions it had, what the

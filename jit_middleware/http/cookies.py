@@ -11,8 +11,9 @@ Writing: one :class:`CookieSpec` makes both the cookie and its removal, so that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from jit_middleware.records import record
 
 MAX_HEADER: Final = 16 * 1024
 """Characters of a Cookie header in which we still look for our own cookies."""
@@ -23,7 +24,7 @@ _COOKIE_OCTETS: Final = re.compile(r"[\x21\x23-\x2B\x2D-\x3A\x3C-\x5B\x5D-\x7E]*
 _PATH: Final = re.compile(r"/[\x20-\x3A\x3C-\x7E]*")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class CookieSpec:
     """One cookie of ours: everything about it but the value (RFC 6265bis §4.1).
 
@@ -147,12 +148,12 @@ def _split_any(raw: str, name: str, prefixes: tuple[str, ...]) -> tuple[str | No
 
 def values(raw: str, name: str) -> tuple[str, ...]:
     """All values of the cookies with exactly this name, in the order sent; none from a header over ``MAX_HEADER``."""
-    return tuple(value for key, value in _pairs(raw) if key == name)
+    return tuple(value for key, value in _pairs(raw) if key == name) if name in raw else ()
 
 
 def names(raw: str, prefix: str) -> tuple[str, ...]:
     """The names that start with ``prefix``, in the order sent; none from a header over ``MAX_HEADER``."""
-    return tuple(key for key, _ in _pairs(raw) if key.startswith(prefix))
+    return tuple(key for key, _ in _pairs(raw) if key.startswith(prefix)) if prefix in raw else ()
 
 
 def _pairs(raw: str) -> list[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from urllib.parse import parse_qsl
 
 _MOST_FIELDS = 50
@@ -22,5 +21,8 @@ def parameters_once(text: str) -> dict[str, str]:
         pairs = parameters(text)
     except ValueError:
         return {}
-    count = Counter(name for name, _ in pairs)
-    return {name: value for name, value in pairs if count[name] == 1}
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    return {name: value for name, value in pairs if names.count(name) == 1}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from jit_middleware.model import Session, User
+from jit_middleware.records import record
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class Request:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Response:
     """A whole answer of ours. Header values are latin-1 text; ``Content-Length`` is added by the edge."""
 
@@ -88,7 +89,7 @@ class PassThrough:
     added: Sequence[tuple[bytes, bytes]] = field(default=(), compare=False, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Respond:
     """Answer the request here. For a websocket: refuse the handshake with this status."""
 

@@ -36,11 +36,12 @@ from jit_middleware.provisioning.roles import Desired
 from jit_middleware.provisioning.seats import Seat, has_free_seat, seat_at_login, take_seat
 from jit_middleware.provisioning.steps import Step, Steps
 from jit_middleware.provisioning.text import domain_of, plain_email
+from jit_middleware.records import record
 
 _BY_LOGIN = "login"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Login:
     """What is known of one login on its way; ``judged`` counts the steps that were taken before the ledger was asked.
 
@@ -101,7 +102,7 @@ class Creation:
 Entry: TypeAlias = Adopted | Creation
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Arrival:
     """Who has arrived. ``first_login`` is true for exactly one login of this user; ``status`` may be ``PENDING``.
 

@@ -6,7 +6,7 @@ provider gone wrong. Beyond these sizes nothing is mapped and nobody is signed i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from jit_middleware.errors import NotProvisioned
@@ -37,10 +37,12 @@ def check_claims(claims: Claims) -> None:
             if len(part) > LONGEST_TEXT:
                 raise _too_large("one text", LONGEST_TEXT, "characters")
             text += len(part)
+        elif part is None or isinstance(part, int | float):
+            continue
         elif isinstance(part, Mapping):
-            text += sum(len(name) for name in part)
+            text += sum(map(len, part))
             waiting.extend((inner, depth + 1) for inner in part.values())
-        elif isinstance(part, Sequence):
+        else:
             waiting.extend((inner, depth + 1) for inner in part)
         if values + len(waiting) > MOST_VALUES:
             raise _too_large("the claims", MOST_VALUES, "values")

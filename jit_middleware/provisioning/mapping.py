@@ -8,7 +8,7 @@ that is not there, stands in one table in ``docs/provisioning.md``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NoReturn, TypeAlias
 
 from jit_middleware.errors import NotProvisioned
@@ -20,6 +20,7 @@ from jit_middleware.provisioning.normalise import normalised
 from jit_middleware.provisioning.standard import well_formed
 from jit_middleware.provisioning.steps import Steps
 from jit_middleware.provisioning.text import domain_of, is_unambiguous, plain_email, plain_username, shown_text
+from jit_middleware.records import record
 from jit_middleware.settings import ClaimMapping
 from jit_middleware.settings.claims import FIELDS, field_name, field_policy
 from jit_middleware.settings.expressions import claims_mentioned
@@ -30,7 +31,7 @@ _Form: TypeAlias = Callable[[str], str | None]
 _NO_FIELDS: Final[frozenset[str]] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class MappedClaims:
     """What the mapping made of the claims.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jit_middleware.audit import identity_key
 from jit_middleware.errors import NotProvisioned
@@ -15,9 +15,10 @@ from jit_middleware.provisioning.policy import Policy
 from jit_middleware.provisioning.roles import BIRTHRIGHT, SEATLESS, Desired
 from jit_middleware.provisioning.seats import Seat
 from jit_middleware.provisioning.steps import Steps
+from jit_middleware.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Plan:
     """The changes of one login. ``grants`` and ``roles`` are what the user holds afterwards, for whatever reason;
     ``unavailable`` says that roles hang on groups which the provider did not tell, ``kept`` which of them stay."""

@@ -17,6 +17,7 @@ from jit_middleware.model import Grant, VerifiedIdentity
 from jit_middleware.provisioning.expressions import Expression, compiled
 from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.steps import Steps
+from jit_middleware.records import record
 from jit_middleware.settings import ProvisioningSettings
 from jit_middleware.settings.expressions import ClaimPath, looks_at, paths_mentioned
 
@@ -29,7 +30,7 @@ _NO_ROLES: Final[frozenset[str]] = frozenset()
 _GROUPS: Final = ("groups",)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Desired:
     """The roles that a login finds right, by their source.
 

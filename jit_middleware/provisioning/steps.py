@@ -5,10 +5,10 @@ One login fills one record. It holds names of rules, fields, roles and groups, a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from jit_middleware.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Step:
     """One rule that was asked, its ``outcome`` in a stable word, and what a reader wants to know beside it."""
 

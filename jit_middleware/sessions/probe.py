@@ -32,6 +32,7 @@ from jit_middleware.errors import AdapterError, ProviderRefused, ProviderUnavail
 from jit_middleware.keyring import Envelope
 from jit_middleware.model import SessionRecord, VerifiedIdentity
 from jit_middleware.ports import Background, Clock, Ledger, Transaction
+from jit_middleware.records import record
 from jit_middleware.sessions.line import Line, Question, Seat
 
 log = logging.getLogger("jit_middleware.sessions")
@@ -68,7 +69,7 @@ class Probe:
     refresh: Callable[[str], Awaitable[str | None]]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Beginning:
     """How a new session begins: its sealed token, the time of the first question, and the end that it must have."""
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from jit_middleware.model import LinkProof, OnceKey, SessionRecord, StepUp, VerifiedIdentity
+from jit_middleware.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class LoginState:
     """One login in flight, bound to one browser and one connection, for ten minutes and one use.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import h11
@@ -18,6 +17,7 @@ from httpcore2 import LocalProtocolError, RemoteProtocolError
 
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetched
+from jit_middleware.records import record
 from jit_middleware.transport.exchange import Exchange, message_headers
 
 _LONGEST_HEAD: Final = 102_400  # bytes of a status line with its headers, or of what announces a chunk
@@ -134,7 +134,7 @@ def _asked(method: str) -> h11.Connection:
     return http
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class PlainHead:
     """The head of a plain answer: ``length`` bytes of it, and where the body ``ends``."""
 

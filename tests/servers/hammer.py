@@ -92,7 +92,7 @@ class Arena:
             users_keep_roles=False,
             connections=frozenset({"oidc"}),
             inject=lambda user, session: Admission(user, session, {}, {}),
-            hints=keyring.envelope("logout-hint"),
+            hints=keyring.envelope("logout-hint", SystemTokens()),
             clock=CLOCK,
             tokens=SystemTokens(),
         )

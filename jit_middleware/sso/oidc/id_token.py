@@ -10,12 +10,13 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import JSON
 from jit_middleware.ports import Clock
+from jit_middleware.records import record
 from jit_middleware.settings.connections import OIDCConnection
 from jit_middleware.sso.oidc.authorization import same
 from jit_middleware.sso.oidc.jws import read_token
@@ -28,7 +29,7 @@ _SUBJECT: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 _LATEST: Final = 253_402_300_799  # the last second of the year 9999
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Redeemed:
     """What the ID token came with, and is tied to."""
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import JSON
+from jit_middleware.records import record
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.reasons import Reason
 
@@ -34,7 +35,7 @@ ALGORITHMS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class SignedToken:
     """A token whose header may be acted on. Nothing is verified yet."""
 

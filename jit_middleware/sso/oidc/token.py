@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
 from jit_middleware.ports import Fetched
+from jit_middleware.records import record
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.client import ClientAuthentication
 from jit_middleware.sso.oidc.metadata import ProviderMetadata
@@ -21,7 +22,7 @@ _REFRESH_TOKEN: Final = re.compile(r"[\x20-\x7e]{1,16384}")  # RFC 6749 A.17
 _REFRESH_DEADLINE: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True, slots=True)
 class Tokens:
     """What the provider gave for the code. The ID token is not verified."""
 

@@ -109,7 +109,7 @@ class Stage:
         self.rows, self.idp = (Rows(), IdP()) if beside is None else (beside.rows, beside.idp)
         self.works: list[Work] = []
         self.has_threads, self.is_ending = True, False
-        self.envelope = Keyring([b"x" * 32]).envelope("refresh-token")
+        self.envelope = Keyring([b"x" * 32]).envelope("refresh-token", CountedTokens())
         self.pauses = 0
         self.probes = RefreshProbes(
             {"oidc": Probe(every, GRACE, self.idp.refresh)},

@@ -20,7 +20,9 @@ TOKENS = SystemTokens()
 
 
 def tickets(clock: FakeClock, keyring: Keyring = KEYRING) -> LinkTickets:
-    return LinkTickets(keyring.envelope("link-ticket"), name="__Host-jit-link", secure=True, clock=clock, tokens=TOKENS)
+    return LinkTickets(
+        keyring.envelope("link-ticket", TOKENS), name="__Host-jit-link", secure=True, clock=clock, tokens=TOKENS
+    )
 
 
 def made(clock: FakeClock) -> tuple[LinkTicket, str]:
@@ -53,7 +55,7 @@ def test_bent_ticket_is_none(fake_clock: FakeClock, bend: object) -> None:
 
 def test_ticket_sealed_for_another_purpose_or_by_another_version_is_none(fake_clock: FakeClock) -> None:
     for purpose, text in (("login-state", "{}"), ("link-ticket", json.dumps({"kind": "confirm", "more": 1}))):
-        sealed = KEYRING.envelope(purpose).seal(text, fake_clock.now())
+        sealed = KEYRING.envelope(purpose, TOKENS).seal(text, fake_clock.now())
         assert tickets(fake_clock).find(f"__Host-jit-link={sealed}") is None
 
 
@@ -76,7 +78,7 @@ class Connected:
 
 @pytest.mark.parametrize("identity", ["i" * 64, None])
 def test_proof_rides_sealed_in_the_login_state(fake_clock: FakeClock, identity: str | None) -> None:
-    states = LoginStates(KEYRING.envelope("login-state"), secure=True, clock=fake_clock, tokens=TOKENS)
+    states = LoginStates(KEYRING.envelope("login-state", TOKENS), secure=True, clock=fake_clock, tokens=TOKENS)
     proof = LinkProof("user-7", "password" if identity else "invitation", identity, OnceKey("link_proof", "k", 9))
     login = states.begin("oidc", "/", proof=proof)
     cookie = states.keep(login, Connected(), "")[0][1].partition(";")[0]  # type: ignore[arg-type]
