@@ -18,6 +18,8 @@ from jit_middleware.bridge import ASGIApplication, Message, Receive, Scope, Send
 from jit_middleware.edge import LOGGER, failure, framed, report
 from jit_middleware.errors import AdapterError, JITError, RequestError
 from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
+from jit_middleware.http.navigation import kind_of
+from jit_middleware.http.paths import below_mount
 from jit_middleware.injection import ANONYMOUS_SCOPE
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
@@ -25,23 +27,24 @@ from jit_middleware.system import SystemClock, SystemTokens
 if TYPE_CHECKING:
     from jit_middleware.gate import Gate
     from jit_middleware.http.messages import Basis
+    from jit_middleware.noticing import Manner, OnItsWay
     from jit_middleware.ports import AsyncUserStore, UserStore
     from jit_middleware.watching import Socket, Stream
 
 __all__ = ["ASGIApplication", "JITMiddleware"]
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
-#: Header names as they came; where the one Cookie header is (or ``_NO_COOKIE``, ``_ODD``); where Accept is, or -1.
-Shape: TypeAlias = "tuple[list[bytes], int, int]"
+#: Header names as they came; where the one Cookie header is (or ``_NO_COOKIE``, ``_ODD``); where Accept is, or -1; and
+#: what followed from the Accept header that came last with them.
+Shape: TypeAlias = "tuple[list[bytes], int, int, Manner]"
 
 #: The ASGI specification wants lower case; a server or test client that sends what it got must not show our cookies.
 _COOKIE: Final = frozenset({b"cookie", b"Cookie", b"COOKIE"})
-_COOKIES_ELSEWHERE: Final = _COOKIE - {b"cookie"}
-_EVENTS: Final = b"text/event-stream"
+_UPGRADE: Final = frozenset({b"upgrade", b"Upgrade", b"UPGRADE"})
+_LOOKED_AT: Final = _UPGRADE | _COOKIE - {b"cookie"}
 _REQUESTS: Final = frozenset({"http", "websocket"})
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _NAME_OF: Final = itemgetter(0)
-_UNKNOWN: Final[Shape] = ([], -1, -1)
 _NO_COOKIE: Final = -1
 _ODD: Final = -2
 _SHAPES_KEPT: Final = 1024
@@ -86,39 +89,41 @@ class JITMiddleware:
         return middleware
 
     def _stand(self, app: ASGIApplication, gate: Gate) -> None:
-        from jit_middleware.watching import Watchers  # which needs an event loop's library: whoever serves has it
+        from jit_middleware.noticing import Watchers  # which needs an event loop's library: whoever serves has it
 
         self.app = app
         self.gate = gate
         self._watchers = Watchers(gate.watch)
         # By all the names; and the last one of each length, which is found without a hash of every name.
-        self._shapes: dict[tuple[bytes, ...], Shape] = {}
+        self._shapes: dict[tuple[bytes, ...], int] = {}
         lately: dict[int, Shape] = {}
+        unknown: Shape = ([], -1, -1, self._watchers.manner(b""))
         # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        self._hot = (app, gate.admit, lately, self._watchers.noticing())
+        self._hot = (app, gate.admit, lately, unknown, self._watchers.manner)
         self._start = StartOnce(gate.start, SystemClock(), "asgi")
 
     # The hot path, in one piece: each call more would cost every request a twentieth of what it may.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912
-        app, admit, lately, notice = self._hot
+        app, admit, lately, unknown, manner_of = self._hot
         headers: Headers | None = None
         basis: Basis | None = None
-        inner, wants_events = scope, False
+        inner, manner = scope, unknown[3]
         try:
             # Other methods are first checked for cross-site forgery.
             if scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 headers = [*scope["headers"]]
                 # Clients send the same header names again and again: what follows from them is looked up.
                 names = [*map(_NAME_OF, headers)]
-                known, place, accept = lately.get(len(names), _UNKNOWN)
+                known, place, accept, manner = lately.get(len(names), unknown)
                 if known != names:
-                    _, place, accept = self._shape(names)
+                    _, place, _, manner = self._shape(names, headers)
+                elif accept >= 0 and headers[accept][1] != manner[0]:
+                    manner = manner_of(headers[accept][1])
                 if place >= 0:
                     root: str | None = scope.get("root_path")
-                    passed = admit(_below_mount(scope["path"], root) if root else scope["path"], headers[place][1])
+                    passed = admit(below_mount(scope["path"], root) if root else scope["path"], headers[place][1])
                     if passed is not None and passed.basis is not None:
                         basis = passed.basis
-                        wants_events = accept >= 0 and headers[accept][1] == _EVENTS
                         # A copy: outer layers and the server keep the scope they made (ASGI, "Middleware").
                         inner = {**scope, **(passed.shown or _shown(passed))}
                         inner["headers"] = headers
@@ -134,12 +139,13 @@ class JITMiddleware:
             considered = await self._consider(scope, headers, receive, send)
             if considered is None:
                 return
-            inner, basis, wants_events = considered
+            inner, basis, manner = considered
         streams: list[Stream] = []
-        if wants_events:
-            receive, notice = self._watchers.hearing(streams, receive), self._watchers.send
+        response: OnItsWay = [], streams, basis, send
+        _, notice, hears = manner
+        receive = self._watchers.hearing(response, receive) if hears else receive
         try:
-            await app(inner, receive, MethodType(notice, (streams, basis, send)))
+            await app(inner, receive, MethodType(notice, response))
         except BaseException as error:
             if streams:
                 streams[0].close(error)
@@ -149,19 +155,18 @@ class JITMiddleware:
 
     async def _consider(
         self, scope: Scope, headers: Headers | None, receive: Receive, send: Send
-    ) -> tuple[Scope, Basis, bool] | None:
+    ) -> tuple[Scope, Basis, Manner] | None:
         """Deal with every other request, whose ``headers`` may have been read already; only where the answer is to be
-        watched: how the app sees it, what it stands on, and whether it waits for events."""
+        watched: how the app sees it, what it stands on, and how the answer is noticed."""
         kind: str = scope["type"]
         if kind not in _REQUESTS:
             await self._pass_on(scope, receive, send)
             return None
-        inner, basis, wants_events = scope, None, False
+        inner, basis, manner = scope, None, None
         answer: _Answer | None = None
         try:
             headers = list(scope["headers"]) if headers is None else headers
-            _, place, accept = self._shape([name for name, _ in headers])
-            wants_events = accept >= 0 and headers[accept][1] == _EVENTS
+            _, place, _, manner = self._shape([name for name, _ in headers], headers)
             decision = await self._decide(scope, headers, place, receive)
             if isinstance(decision, Respond):
                 answer = _Answer(decision.response)
@@ -171,10 +176,10 @@ class JITMiddleware:
             answer = _Answer(failure(error, SystemTokens()))
         if answer is not None:
             await answer.give(scope, receive, send)
-        elif basis is None:
+        elif basis is None or manner is None:
             await self.app(inner, receive, send)
         elif kind == "http":
-            return inner, basis, wants_events
+            return inner, basis, manner
         else:
             await self._serve_websocket(inner, self._watchers.socket(basis, receive, send))
         return None
@@ -188,25 +193,23 @@ class JITMiddleware:
         else:
             await socket.close(None)
 
-    def _shape(self, names: list[bytes]) -> Shape:
-        """Where the one Cookie header is; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And where Accept is."""
-        _, _, lately, _ = self._hot
+    def _shape(self, names: list[bytes], headers: Headers) -> Shape:
+        """Where the one Cookie header is; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And what Accept says."""
+        _, _, lately, _, manner_of = self._hot
         key = tuple(names)
-        shape = self._shapes.get(key)
-        if shape is None:
+        place = self._shapes.get(key)
+        if place is None:
             count = names.count(b"cookie")
-            if count > 1 or not self.gate.scrubber.are_clean(names) or not _COOKIES_ELSEWHERE.isdisjoint(names):
-                place = _ODD
-            else:
-                place = names.index(b"cookie") if count else _NO_COOKIE
-            shape = names, place, names.index(b"accept") if b"accept" in names else -1
-            if sum(map(len, names)) > _LONGEST_SHAPE:
-                return shape
+            is_odd = count > 1 or not self.gate.scrubber.are_clean(names) or not _LOOKED_AT.isdisjoint(names)
+            place = _ODD if is_odd else names.index(b"cookie") if count else _NO_COOKIE
             if len(self._shapes) >= _SHAPES_KEPT:
                 self._shapes.clear()
                 lately.clear()
-            self._shapes[key] = shape
-        lately[len(names)] = shape
+        accept = names.index(b"accept") if b"accept" in names else -1
+        shape = names, place, accept, manner_of(headers[accept][1] if accept >= 0 else b"")
+        if sum(map(len, names)) <= _LONGEST_SHAPE:
+            self._shapes[key] = place
+            lately[len(names)] = shape
         return shape
 
     def _seen_by_app(self, scope: Scope, headers: Headers, place: int, passed: PassThrough) -> Scope:
@@ -238,8 +241,9 @@ class JITMiddleware:
 
     async def _decide(self, scope: Scope, headers: Headers, place: int, receive: Receive) -> Decision:
         raw = headers[place][1] if place >= 0 else b"" if place == _NO_COOKIE else _cookies(headers)
-        if place == _ODD and scope["type"] == "http" and scope["method"] in _SAFE:
-            passed = self.gate.admit(_below_mount(scope["path"], scope.get("root_path") or ""), raw)
+        may_be_odd = place == _ODD and scope["type"] == "http" and scope["method"] in _SAFE
+        if may_be_odd and _UPGRADE.isdisjoint(map(_NAME_OF, headers)):
+            passed = self.gate.admit(below_mount(scope["path"], scope.get("root_path") or ""), raw)
             if passed is not None:
                 return passed
         if not self._start.is_done():
@@ -350,22 +354,18 @@ def _request(scope: Scope, headers: Headers, cookie: str, receive: Receive) -> R
     if cookie:
         text.append(("cookie", cookie))
     client: Iterable[object] | None = scope.get("client")
+    method = scope.get("method", "GET")  # a websocket handshake is a GET
+    upgrade = [value for name, value in text if name == "upgrade"] if scope["type"] == "http" else ["websocket"]
     return Request(
-        kind=scope["type"],
-        method=scope.get("method", "GET"),  # a websocket handshake is a GET
-        path=_below_mount(scope["path"], scope.get("root_path") or ""),
+        kind=kind_of(method, upgrade),
+        method=method,
+        path=below_mount(scope["path"], scope.get("root_path") or ""),
         query=bytes(scope.get("query_string", b"")).decode("latin-1"),
         headers=text,
         cookie=cookie,
         client=str(next(iter(client))) if client else None,
         read_body=_Body(scope, receive).read,
     )
-
-
-def _below_mount(path: str, root: str) -> str:
-    """The path without ``root_path``, which by the specification it includes, and on some servers does not."""
-    root = root.rstrip("/")
-    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path
 
 
 class _Body:

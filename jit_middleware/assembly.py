@@ -73,6 +73,8 @@ def assemble(
     locks = ThreadLocks() if world == "wsgi" else TaskLocks()
     for sentence in settings.warnings():
         log.warning("%s", sentence)
+    for sentence in settings.notes():
+        log.info("%s", sentence)
 
     store = users if users is not None else named_user_store(settings)
     store_threads = OwnThreads("jit-middleware-users", most=STORE_THREADS)

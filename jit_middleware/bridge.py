@@ -345,6 +345,9 @@ class _HoppingLedger:
     async def find_session(self, session_id: str) -> SessionView | None:
         return await self._hop(lambda: self._ledger.find_session(session_id))
 
+    async def live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
+        return await self._hop(lambda: self._ledger.live_among(session_ids))
+
     async def has_provider_session(self, connection: str, idp_session: str) -> bool:
         return await self._hop(lambda: self._ledger.has_provider_session(connection, idp_session))
 

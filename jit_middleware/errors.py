@@ -8,6 +8,7 @@
      │   ├─ LogoutUnconfirmed   the provider's answer to a logout is not the one to ours
      │   ├─ LogoutNotVerified   what the provider says about a logout does not verify
      │   └─ SignalRefused       what somebody pushes at us to end access is not acted on
+     ├─ JudgedLater             the same, which cannot be verified just now
      ├─ LoginError              this person's attempt to log in failed
      │   ├─ VerificationError   what the identity provider said does not verify
      │   ├─ ProviderRefused     the identity provider itself answered with an error
@@ -125,6 +126,14 @@ class SignalRefused(RequestError):
 
     code = "signal_refused"
     public = "This message could not be verified or acted on, so nothing was changed."
+
+
+class JudgedLater(JITError):
+    """What was sent can only be judged by what may not be fetched just now: it is to be sent again (RFC 6585 §4)."""
+
+    code = "judged_later"
+    status = 429
+    public = "This message cannot be verified right now, so nothing was changed. Please send it again in a moment."
 
 
 class LoginError(JITError):

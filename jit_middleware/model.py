@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, TypedDict
 
 from jit_middleware.records import record
 
@@ -167,7 +167,7 @@ class Unset(enum.Enum):
 UNSET: Final = Unset.UNSET
 
 
-@record(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class ProfileChanges:
     """What a later login changes; fields left ``UNSET`` stay as they are."""
 
@@ -179,16 +179,13 @@ class ProfileChanges:
     roles: tuple[str, ...] | Unset = UNSET
 
     def __bool__(self) -> bool:
-        return any(
-            value is not UNSET
-            for value in (
-                self.username,
-                self.email,
-                self.email_verified,
-                self.display_name,
-                self.attributes,
-                self.roles,
-            )
+        return not (
+            self.username is UNSET
+            and self.email is UNSET
+            and self.email_verified is UNSET
+            and self.display_name is UNSET
+            and self.attributes is UNSET
+            and self.roles is UNSET
         )
 
 
@@ -300,6 +297,23 @@ class SessionRecord:
     probe_failing_since: int | None = None
     begun_at: int | None = None
     marks: Marks | None = field(default=None, repr=False, compare=False)
+
+
+class SessionChoice(TypedDict, total=False):
+    """Which sessions are meant: those that match everything given; ``None`` is as good as not given.
+
+    ``idp_session_prefix`` is how their names at the provider begin; the empty one means nobody. ``nameless``: those
+    alone for which the provider has told no name.
+    """
+
+    session_id: str | None
+    user_id: str | None
+    connection: str | None
+    issuer: str | None
+    subject: str | None
+    idp_session: str | None
+    idp_session_prefix: str | None
+    nameless: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,10 @@ def session_mark(connection: str, idp_session: str) -> str:
     return _digest("session", connection, idp_session)
 
 
-def own_session_mark(identity: str, idp_session: str) -> str:
-    """The mark for a session at the provider, if it is that of the identity which has this mark."""
-    return _digest("own_session", identity, idp_session)
+def own_session_mark(identity: str, idp_session: str | None) -> str:
+    """The mark for a session at the provider, if it is that of the identity which has this mark; ``None`` is for those
+    that the provider has given no name."""
+    return _digest("own_session", identity, idp_session or "")
 
 
 def person_mark(connection: str, prefix: str) -> str:
@@ -84,7 +85,7 @@ def marks_of(identity: VerifiedIdentity, email: str | None) -> Marks:
         connection=connection_mark(connection),
         identity=who,
         session=None if name is None else session_mark(connection, name),
-        own_session=None if name is None else own_session_mark(who, name),
+        own_session=own_session_mark(who, name),
         person=person_mark(connection, prefix) if prefix else None,
         email=None if email is None else email_mark(connection, email),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import field
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, Unpack
 
 from jit_middleware.model import (
     Account,
@@ -19,6 +19,7 @@ from jit_middleware.model import (
     IdentityLink,
     Profile,
     ProfileChanges,
+    SessionChoice,
     SessionRecord,
     SessionView,
     Status,
@@ -222,23 +223,16 @@ class Transaction(OvertakingVerbs, PrelinkVerbs, SeatingVerbs, Protocol):
     async def add_session(self, session: SessionRecord) -> None: ...
 
     async def end_sessions(
-        self,
-        at: int,
-        *,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        connection: str | None = None,
-        idp_session: str | None = None,
-        except_session: str | None = None,
+        self, at: int, *, except_session: str | None = None, **which: Unpack[SessionChoice]
     ) -> Sequence[SessionRecord]:
-        """End the live sessions that match every given selector (at least one), append each to the feed, return
-        them."""
+        """End all live sessions that match everything given (at least one), and return them.
+
+        The feed is told of each, or of the user or the connection alone where that is all that was given.
+        """
         ...
 
-    async def list_sessions(
-        self, *, user_id: str | None = None, connection: str | None = None, limit: int = 1000
-    ) -> Sequence[SessionRecord]:
-        """Live sessions that match, newest first."""
+    async def list_sessions(self, *, limit: int = 1000, **which: Unpack[SessionChoice]) -> Sequence[SessionRecord]:
+        """Live sessions that match everything given, newest first."""
         ...
 
     async def claim_once(self, purpose: str, key: str, until: int) -> None:
@@ -281,6 +275,11 @@ class Ledger(Protocol):
 
     async def find_session(self, session_id: str) -> SessionView | None:
         """The session with this id, byte for byte, ended or not, with account and profile, in one read."""
+        ...
+
+    async def live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
+        """Those of these sessions that nobody has ended, whatever else may be said against them; a read for
+        hundreds."""
         ...
 
     async def has_provider_session(self, connection: str, idp_session: str) -> bool:

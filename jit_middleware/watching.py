@@ -1,9 +1,9 @@
 """Open ASGI connections, watched: each ends soon after its session, whatever the application is waiting for.
 
-Theory of operation. Websockets are watched from the handshake on; a response from its first body part that is not its
-last, and where the client asks for ``text/event-stream`` from its head. Ordinary answers are neither registered nor
-held. Each event loop has one :class:`Watcher`, which has a timer, and a task only while it asks; when nothing is open
-it has neither.
+Theory of operation. Websockets are watched from the handshake on, responses from where :mod:`jit_middleware.noticing`
+sees that they go on. Each event loop has one :class:`Watcher`, which has a timer, and a task only while it asks; when
+nothing is open it has neither. Who sends a part of a response asks, too, where the watcher cannot have done so: because
+the part is the first and comes late, or something held up the loop.
 
 A connection that must end is closed to the app first: ``send`` raises
 :class:`~jit_middleware.errors.SessionEnded`, ``receive`` gives a disconnect, also to who is waiting in it already. An
@@ -16,84 +16,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeAlias
-from weakref import WeakKeyDictionary, ref
+import math
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+from weakref import ref
 
 from jit_middleware.bridge import Message, Receive, Send
 from jit_middleware.errors import SessionEnded
 from jit_middleware.http.messages import Basis
-from jit_middleware.sessions import Ending, LiveConnection, Watch
+from jit_middleware.sessions import AT_ONCE, Ending, LiveConnection, Watch
 
 log = logging.getLogger("jit_middleware.sessions")
 
 _COURTESY: Final = 0.05
 _CODES: Final[dict[Ending, int]] = {"session_ended": 1008, "unavailable": 1011}
-
-
-#: A response on its way: the stream it has become, if it has; the session it stands on; and how the server sends.
-OnItsWay: TypeAlias = "tuple[list[Stream], Basis, Send]"
-Notice: TypeAlias = "Callable[[OnItsWay, Message], Awaitable[None]]"
-
-
-class Watchers:
-    """The watcher of each event loop that has open connections. One for each middleware."""
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Watcher] = WeakKeyDictionary()
-
-    def here(self) -> Watcher:
-        """The watcher of the running loop."""
-        loop = asyncio.get_running_loop()
-        watcher = self._by_loop.get(loop)
-        if watcher is None:
-            for old in [old for old in list(self._by_loop) if old.is_closed()]:
-                self._by_loop.pop(old, None)
-            watcher = self._by_loop[loop] = Watcher(self._watch, loop)
-        return watcher
-
-    def noticing(self) -> Notice:
-        """Passes a message of a response on, and sees whether it is a stream.
-
-        A function and no coroutine: an ordinary answer costs one more call for each of its two messages.
-        """
-        send_watched = self.send
-
-        def notice(response: OnItsWay, message: Message) -> Awaitable[None]:
-            if response[0] or "more_body" in message:
-                return send_watched(response, message)
-            return response[2](message)
-
-        return notice
-
-    async def send(self, response: OnItsWay, message: Message) -> None:
-        """Pass a message of a stream on; the first one makes it one."""
-        streams, basis, send = response
-        if not streams:
-            if message.get("type") == "http.response.body" and not message.get("more_body", False):
-                await send(message)
-                return
-            streams.append(Stream(self.here(), basis))
-        await streams[0].send(message, send)
-
-    def hearing(self, streams: Sequence[Stream], receive: Receive) -> Receive:
-        """``receive`` for a response that may be a stream: gives a disconnect when that has ended."""
-
-        def hear() -> Awaitable[Message]:
-            return streams[0].receive(receive) if streams else receive()
-
-        return hear
-
-    def socket(self, basis: Basis, receive: Receive, send: Send) -> Socket:
-        """A websocket on this loop, watched from now on."""
-        return Socket(self.here(), basis, receive, send)
-
-    def close(self) -> None:
-        """The server ends: watch no more on this loop."""
-        watcher = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if watcher is not None:
-            watcher.close()
+#: What ends a response, unless more is to come.
+_LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 
 
 class Watcher:
@@ -101,6 +39,7 @@ class Watcher:
 
     def __init__(self, watch: Watch, loop: asyncio.AbstractEventLoop) -> None:
         self._watch = watch
+        self.monotonic = watch.monotonic
         self._loop = ref(loop)  # weakly, or the loop would live as long as what is kept for it
         self._open: dict[LiveConnection, Callable[[Ending], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -159,7 +98,19 @@ class Watcher:
         self._asking.add_done_callback(self._asked)
 
     async def _ask(self) -> None:
-        for connection, why in await self._watch.ended(tuple(self._open), early=True):
+        self._end(await self._watch.ended(tuple(self._open), early=True))
+
+    async def ask(self, connection: LiveConnection) -> float:
+        """Ask about one connection before its turn, which ends it if need be; until when (monotonic) that will do."""
+        self._end(await self._watch.ended((connection,)))
+        return max(self.monotonic() + AT_ONCE, self.fresh_until)
+
+    @property
+    def fresh_until(self) -> float:
+        return self._watch.fresh_until
+
+    def _end(self, ended: Iterable[tuple[LiveConnection, Ending]]) -> None:
+        for connection, why in ended:
             end = self._open.pop(connection, None)
             if end is not None:
                 end(why)
@@ -195,7 +146,8 @@ class _Interruption:
     """Gets an application out of whatever it is waiting for: first out of ``receive``, soon after out of anything."""
 
     __slots__ = (
-        "_has_cancelled", "_has_left", "_in_receive", "_timer", "_watcher", "_woken", "connection", "task", "why",
+        "_has_cancelled", "_has_left", "_in_receive", "_sure_until", "_timer", "_watcher", "_woken", "connection",
+        "task", "why",
     )  # fmt: skip
 
     def __init__(self, watcher: Watcher, basis: Basis) -> None:
@@ -209,6 +161,18 @@ class _Interruption:
         self._has_cancelled = False
         self._has_left = False
         self.connection = watcher.add(basis, self._end, self.task)
+        self._sure_until = -math.inf if self.connection.unsure else watcher.fresh_until
+
+    def rest(self) -> None:
+        """Nobody need ask for a moment."""
+        self._sure_until = max(self._sure_until, self._watcher.monotonic() + AT_ONCE)
+
+    async def has_come(self) -> bool:
+        """Whether the connection has ended; asks where the watcher has not, or could not: the loop was held up."""
+        may_end = self.why is None and not self._has_left
+        if may_end and (self.connection.gone or self._watcher.monotonic() >= self._sure_until):
+            self._sure_until = await self._watcher.ask(self.connection)
+        return self.why is not None
 
     async def receive(self, receive: Receive) -> Message | None:
         """The server's next message; ``None`` when the connection has ended, perhaps meanwhile."""
@@ -271,12 +235,16 @@ class Stream:
         self._interruption = _Interruption(watcher, basis)
         self._is_over = False
 
+    def rest(self) -> None:
+        """Send what follows at once unasked: it belongs to an answer that had not begun, and such are finished."""
+        self._interruption.rest()
+
     async def send(self, message: Message, send: Send) -> None:
         """Pass a message on. Raises ``SessionEnded`` when the session is over."""
-        if self._interruption.why is not None:
+        if await self._interruption.has_come():
             raise SessionEnded
         await send(message)
-        if message["type"] == "http.response.body" and not message.get("more_body", False):
+        if message["type"] in _LAST and not message.get("more_body", False):
             self._is_over = True
             self._interruption.leave()
 

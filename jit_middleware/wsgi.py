@@ -3,7 +3,8 @@
 A request that goes on to the app reaches it with a copied environ and the server's own ``start_response``; a body that
 is whole, a file for the server to send and everything for anonymous people go back to the server as the very same
 object. So ``write()``, ``close()``, ``exc_info``, lazy bodies and ``wsgi.file_wrapper`` are the app's and the server's
-business alone (PEP 3333). A body in parts goes through :class:`_Watched`, which ends it when the session has ended.
+business alone (PEP 3333). A body in parts goes through :class:`~jit_middleware.asking.Parts`, which ends it when the
+session has ended.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Self, Unpack, overload
 
+from jit_middleware.asking import IsLive, Parts
 from jit_middleware.assembly import Ports, assemble
 from jit_middleware.bridge import StartOnce, step
 from jit_middleware.edge import LOGGER, failure, framed, status_line
-from jit_middleware.errors import AdapterError, RequestError, SessionEnded
+from jit_middleware.errors import AdapterError, RequestError
 from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
+from jit_middleware.http.navigation import kind_of
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
 
@@ -24,9 +27,8 @@ if TYPE_CHECKING:
     from wsgiref.types import InputStream, StartResponse, WSGIApplication, WSGIEnvironment
 
     from jit_middleware.gate import Gate
-    from jit_middleware.http.messages import Basis
     from jit_middleware.ports import AsyncUserStore, UserStore
-    from jit_middleware.sessions import LiveConnection, Watch
+    from jit_middleware.sessions import Watch
 
 _CHUNK: Final = 65536
 #: Bodies that are all there when the app returns.
@@ -77,8 +79,8 @@ class JITMiddleware:
         app, admit, is_clean, clean_environ = self._hot
         inner, passed, answer = environ, None, None
         try:
-            # Other methods are first checked for cross-site forgery.
-            if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS"):
+            # Other methods, and what may be a websocket handshake, are first checked for cross-site forgery.
+            if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS") and "HTTP_UPGRADE" not in environ:
                 path: str = environ.get("PATH_INFO", "")
                 passed = admit(path if path.isascii() else _decoded(path), environ.get("HTTP_COOKIE", ""))
             if passed is None:
@@ -89,7 +91,7 @@ class JITMiddleware:
                     passed = decision
             if passed is not None:
                 # A copy, since apps change their environ and servers read theirs again afterwards.
-                shown = passed.shown or _shown(passed)
+                shown = passed.shown or _shown(passed, self.gate.watch)
                 if is_clean(environ):
                     inner = environ | shown
                 else:
@@ -106,7 +108,7 @@ class JITMiddleware:
         if type(body) in _WHOLE:
             return body
         basis = None if passed is None else passed.basis
-        return body if basis is None or _is_file(body, inner) else _Watched(body, basis, self.gate.watch)
+        return body if basis is None or _is_file(body, inner) else Parts(body, basis, self.gate.watch)
 
     def __getattr__(self, name: str) -> object:
         if name == "app" or (name.startswith("__") and name.endswith("__")):
@@ -148,62 +150,19 @@ def _setting_name(key: str) -> str:
 # --- environ ⇄ messages -------------------------------------------------------------------------------------------
 
 
-def _shown(passed: PassThrough) -> dict[str, object]:
-    """What is put over the scrubbed environ: the app's own cookies, and who is there."""
+def _shown(passed: PassThrough, watch: Watch) -> dict[str, object]:
+    """What is put over the scrubbed environ: the app's own cookies, who is there, and what tells whether they still
+    are."""
     shown: dict[str, object] = {"HTTP_COOKIE": passed.cookie} if passed.cookie else {}
     admission = passed.admission
     if admission is not None:
         shown |= admission.environ
         for name, value in admission.headers:
             shown[f"HTTP_{name.decode('latin-1').upper().replace('-', '_')}"] = value.decode("latin-1")
+    if passed.basis is not None:
+        shown["jit.is_live"] = IsLive(passed.basis, watch)
     passed.shown = shown
     return shown
-
-
-class _Watched:
-    """A body in parts, of a signed-in person: ends by ``SessionEnded`` between two parts when the session has ended.
-
-    So nothing is sent on knowledge older than the bound, and the part that the app is making meanwhile stays here. Its
-    first part belongs to the request, which was let in. A server that meets an error in the middle breaks the response
-    off: the client sees that it is not whole.
-    """
-
-    __slots__ = ("_basis", "_body", "_connection", "_watch")
-
-    def __init__(self, body: Iterable[bytes], basis: Basis, watch: Watch) -> None:
-        self._body = body
-        self._basis = basis
-        self._watch = watch
-        self._connection: LiveConnection | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self._parts(iter(self._body))
-
-    def close(self) -> None:
-        """Let go, and close the app's body (PEP 3333)."""
-        if self._connection is not None:
-            self._watch.close(self._connection)
-            self._connection = None
-        close = getattr(self._body, "close", None)
-        if close is not None:
-            close()
-
-    def _parts(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        for part in parts:
-            yield part
-            break
-        is_fresh, basis = self._watch.is_fresh, self._basis
-        for part in parts:
-            if not is_fresh(basis):
-                self._judge()
-            yield part
-
-    def _judge(self) -> None:
-        """Ask whether the session is still there. Raises ``SessionEnded``."""
-        if self._connection is None:
-            self._connection = self._watch.open(self._basis)
-        if step(self._watch.ended((self._connection,))):
-            raise SessionEnded
 
 
 def _is_file(body: object, environ: WSGIEnvironment) -> bool:
@@ -229,9 +188,10 @@ class _Answer:
 
 def _request(environ: WSGIEnvironment) -> Request:
     path: str = environ.get("PATH_INFO", "")
+    method: str = environ["REQUEST_METHOD"]
     return Request(
-        "http",
-        environ["REQUEST_METHOD"],
+        kind_of(method, (environ.get("HTTP_UPGRADE", ""),)),
+        method,
         path if path.isascii() else _decoded(path),
         environ.get("QUERY_STRING", ""),
         _Headers(environ),

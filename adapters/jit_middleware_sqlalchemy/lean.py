@@ -64,7 +64,7 @@ class Form:
         """The parameters as the driver wants them."""
         if self.constants:
             parameters = {**self.constants, **parameters}
-        return parameters if self.positions is None else tuple([parameters[name] for name in self.positions])
+        return parameters if self.positions is None else tuple(map(parameters.__getitem__, self.positions))
 
 
 @dataclass(frozen=True, slots=True)

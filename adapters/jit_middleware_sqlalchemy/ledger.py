@@ -36,6 +36,7 @@ from jit_middleware_sqlalchemy.writes import Statements
 T = TypeVar("T")
 
 _TRIES = 3
+_AT_ONCE = 500
 _SESSION_COLUMNS = len(queries.SESSION)
 
 
@@ -113,6 +114,15 @@ class SQLAlchemyLedger:
         if account is None:
             return None
         return SessionView(read_session(rows[0]), account, latest(rows[0][-queries.MARKED :], self._clock.now()))
+
+    async def live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
+        """Those of these sessions that nobody has ended; see ``ports.Ledger``."""
+        asked = [each for each in session_ids if is_plain(each, SESSION_ID)]
+        live: list[str] = []
+        for start in range(0, len(asked), _AT_ONCE):
+            rows = await self._rows(queries.LIVE_AMONG, {"ids": asked[start : start + _AT_ONCE]})
+            live += [str(row[0]) for row in rows]
+        return live
 
     async def has_provider_session(self, connection: str, idp_session: str) -> bool:
         """Whether a session goes by this name at the provider; see ``ports.Ledger``."""

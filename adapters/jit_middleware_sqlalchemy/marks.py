@@ -36,10 +36,8 @@ class MarkVerbs:
         wanted = sorted({mark for mark in marks if is_plain(mark, _LONGEST)})
         for start in range(0, len(wanted), _AT_ONCE):
             part = wanted[start : start + _AT_ONCE]
-            row: Parameters = {}
-            for place, mark in enumerate(part):
-                row |= {f"{place}_mark": mark, f"{place}_at": at, f"{place}_until": until}
-            self.unit.write_alone(Write(Shape("insert_latest", table.name, rows=len(part)), row))
+            rows: tuple[Parameters, ...] = tuple({"mark": mark, "at": at, "until": until} for mark in part)
+            self.unit.write_alone(Write(Shape("insert_latest", table.name, rows=len(rows)), rows))
 
 
 def asked(marks: Marks | None, now: int) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from sqlalchemy import (
@@ -10,6 +11,7 @@ from sqlalchemy import (
     ScalarSelect,
     bindparam,
     exists,
+    false,
     func,
     literal_column,
     or_,
@@ -18,8 +20,12 @@ from sqlalchemy import (
     update,
 )
 
+from jit_middleware.model import SessionChoice
 from jit_middleware_sqlalchemy.lean import Fixed
+from jit_middleware_sqlalchemy.rows import is_plain
 from jit_middleware_sqlalchemy.schema import (
+    IDP_SESSION,
+    ISSUER,
     audit,
     feed,
     feed_head,
@@ -77,6 +83,11 @@ SESSION: Final[tuple[ColumnElement[object], ...]] = (
     sessions.c.probe_at,
     sessions.c.probe_failing_since,
     sessions.c.begun_at,
+)
+#: The same of sessions that end now, at the time ``ended_at``.
+ENDED_SESSION: Final[tuple[ColumnElement[object], ...]] = tuple(
+    bindparam("ended_at", type_=column.type).label("ends_at") if column is sessions.c.ended_at else column
+    for column in SESSION
 )
 AUDIT: Final[tuple[ColumnElement[object], ...]] = (
     audit.c.id,
@@ -180,6 +191,9 @@ PROVIDER_SESSION: Final = Fixed(
     )
     .limit(1)
 )
+LIVE_AMONG: Final = select(sessions.c.id).where(
+    sessions.c.id.in_(bindparam("ids", expanding=True)), sessions.c.ended_at.is_(None)
+)
 FIND_TOMBSTONE: Final = select(tombstones.c.identity_key).where(tombstones.c.identity_key == bindparam("identity"))
 LIST_LINKS: Final = (
     select(*LINK)
@@ -242,3 +256,56 @@ READ_FEED: Final = Fixed(
     .limit(bindparam("limit"))
 )
 ADVANCE_FEED: Final = update(feed_head).values(position=feed_head.c.position + bindparam("count"))
+
+
+_SESSION_KEYS: Final[Mapping[str, ColumnElement[str] | ColumnElement[str | None]]] = {
+    "session_id": sessions.c.id,
+    "user_id": sessions.c.user_id,
+    "connection": sessions.c.connection,
+    "issuer": sessions.c.issuer,
+    "subject": sessions.c.subject,
+    "idp_session": sessions.c.idp_session,
+}
+_LAST: Final = 0x10FFFF
+_SURROGATES: Final = range(0xD800, 0xE000)
+
+
+def given(which: SessionChoice) -> Mapping[str, object]:
+    """What the choice names, without what is as good as not given."""
+    return {name: value for name, value in which.items() if value not in {None, False}}
+
+
+def chosen(given: Mapping[str, object]) -> list[ColumnElement[bool]] | None:
+    """What rows of these sessions are like; ``None`` when there can be none."""
+    where: list[ColumnElement[bool]] = []
+    for name, value in given.items():
+        if name == "nameless":
+            where.append(sessions.c.idp_session.is_(None))
+            continue
+        text = str(value)
+        if not is_plain(text, ISSUER if name == "issuer" else IDP_SESSION):
+            return None
+        if name == "idp_session_prefix":
+            where += _beginning_so(text)
+        else:
+            where.append(_SESSION_KEYS[name] == text)
+    return where
+
+
+def _beginning_so(prefix: str) -> list[ColumnElement[bool]]:
+    if not prefix:
+        return [false()]
+    # A range, which the index answers; LIKE would read wildcards, and on some databases no case. The columns are
+    # compared by code point everywhere, so all texts that begin so stand next to each other.
+    end = after_all(prefix)
+    name = sessions.c.idp_session
+    return [name >= prefix] if end is None else [name >= prefix, name < end]
+
+
+def after_all(prefix: str) -> str | None:
+    """The first text by code points behind all that begin with ``prefix``; ``None`` when there is none."""
+    kept = prefix.rstrip(chr(_LAST))
+    if not kept:
+        return None
+    code = ord(kept[-1]) + 1
+    return kept[:-1] + chr(_SURROGATES.stop if code in _SURROGATES else code)

@@ -33,7 +33,7 @@ class SeatVerbs:
         self.unit.begin()
         wanted = {"tenant": storable("tenant", tenant, TENANT)}
         if not self.unit.read(queries.HOLD_TENANT, wanted, frozenset()):
-            self.unit.write_alone(Write(_LOCK, {"0_tenant_id": tenant}))
+            self.unit.write_alone(Write(_LOCK, ({"tenant_id": tenant},)))
             self.unit.read(queries.HOLD_TENANT, wanted, frozenset())
         self._held.add(tenant)
 

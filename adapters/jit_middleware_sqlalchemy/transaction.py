@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Unpack
 
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import delete, select, update
 
 from jit_middleware.errors import Conflict, NotProvisioned
 from jit_middleware.model import (
@@ -16,6 +16,7 @@ from jit_middleware.model import (
     Grant,
     IdentityLink,
     Marks,
+    SessionChoice,
     SessionRecord,
     Status,
 )
@@ -38,7 +39,6 @@ from jit_middleware_sqlalchemy.rows import (
 )
 from jit_middleware_sqlalchemy.schema import (
     CONNECTION,
-    IDP_SESSION,
     ISSUER,
     PROVISIONING_KEY,
     ROLE,
@@ -285,54 +285,50 @@ class Tx(SeatVerbs, PrelinkVerbs, MarkVerbs):
         self.unit.queue.sessions.append((session_row(session), None if account is None else account.status.value))
 
     async def end_sessions(
-        self,
-        at: int,
-        *,
-        session_id: str | None = None,
-        user_id: str | None = None,
-        connection: str | None = None,
-        idp_session: str | None = None,
-        except_session: str | None = None,
+        self, at: int, *, except_session: str | None = None, **which: Unpack[SessionChoice]
     ) -> Sequence[SessionRecord]:
-        """End the live sessions that match every given selector, and return them.
+        """End the live sessions that match everything given, and return them.
 
-        The feed gets one entry per session, or one for the user when the user is the only selector.
+        The feed gets one entry per session, or one for the user or the connection when that is the only selector.
         """
-        given = {"id": session_id, "user_id": user_id, "connection": connection, "idp_session": idp_session}
-        selectors = {name: value for name, value in given.items() if value is not None}
-        if not selectors:
+        given = queries.given(which)
+        if not given:
             raise ValueError("end_sessions needs at least one selector")
-        if not all(is_plain(value, IDP_SESSION) for value in selectors.values()):
+        where = queries.chosen(given)
+        if where is None:
             return []
-        where: list[ColumnElement[bool]] = [sessions.c[name] == value for name, value in selectors.items()]
         where += [sessions.c.ended_at.is_(None), sessions.c.expires_at > at]
         if except_session is not None:
             where.append(sessions.c.id != except_session)
         self.unit.flush()
         self.unit.begin()
-        live = select(*queries.SESSION).where(*where).order_by(sessions.c.id).with_for_update()
-        rows = self.unit.read(live, {}, _SESSIONS)
-        ended = [replace(read_session(row), ended_at=at) for row in rows]
+        live = select(*queries.ENDED_SESSION).where(*where).order_by(sessions.c.id).with_for_update()
+        ended = [read_session(row) for row in self.unit.read(live, {"ended_at": at}, _SESSIONS)]
         for start in range(0, len(ended), 500):
             part = [session.id for session in ended[start : start + 500]]
             over = update(sessions).where(sessions.c.id.in_(part)).values(ended_at=at, refresh_token=None)
             self.unit.write_now(over, {})
-        if ended and set(selectors) == {"user_id"} and except_session is None:
-            self.unit.feed["user", ended[0].user_id] = None
-        else:
-            self.unit.feed.update({("session", session.id): None for session in ended})
+        self._tell_ended(ended, None if except_session is not None or len(given) > 1 else next(iter(given)))
         return ended
 
-    async def list_sessions(
-        self, *, user_id: str | None = None, connection: str | None = None, limit: int = 1000
-    ) -> Sequence[SessionRecord]:
-        """Live sessions that match, newest first."""
-        statement = select(*queries.SESSION).where(sessions.c.ended_at.is_(None), sessions.c.expires_at > self.now())
-        for column, value in ((sessions.c.user_id, user_id), (sessions.c.connection, connection)):
-            if value is not None:
-                if not is_plain(value, USER_ID):
-                    return []
-                statement = statement.where(column == value)
+    def _tell_ended(self, ended: Sequence[SessionRecord], alone: str | None) -> None:
+        """``alone`` is the one selector that was given, if it was one."""
+        match alone:
+            case "user_id":
+                self.unit.feed.update({("user", session.user_id): None for session in ended[:1]})
+            case "connection":
+                # However many: the workers look up once whom of its people they meet again.
+                self.unit.feed.update({("connection", session.connection): None for session in ended[:1]})
+            case _:
+                self.unit.feed.update({("session", session.id): None for session in ended})
+
+    async def list_sessions(self, *, limit: int = 1000, **which: Unpack[SessionChoice]) -> Sequence[SessionRecord]:
+        """Live sessions that match everything given, newest first."""
+        where = queries.chosen(queries.given(which))
+        if where is None:
+            return []
+        where += [sessions.c.ended_at.is_(None), sessions.c.expires_at > self.now()]
+        statement = select(*queries.SESSION).where(*where)
         statement = statement.order_by(sessions.c.created_at.desc(), sessions.c.id).limit(limit)
         return [read_session(row) for row in self.unit.read(statement, {}, _SESSIONS)]
 

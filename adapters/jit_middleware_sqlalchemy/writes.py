@@ -13,9 +13,10 @@ found), so that nothing of it is kept; elsewhere the row count tells, before the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from functools import lru_cache
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import (
     CTE,
@@ -61,10 +62,10 @@ Dml: TypeAlias = Insert | Update | Delete
 GrantRows: TypeAlias = dict[tuple[str, str, str], Parameters | None]
 
 _BATCHES_KEPT: Final = 512
+_NAMES_KEPT: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
+class Shape(NamedTuple):
     """Which statement: the ``columns`` an update sets, the number of ``rows`` an insert has."""
 
     kind: Kind
@@ -78,12 +79,11 @@ class Shape:
         return self.kind in {"insert_guarded", "update_guarded"}
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One statement to send: its parameters are named ``<row number>_<column>``."""
+class Write(NamedTuple):
+    """One statement to send: the parameters of its ``rows`` are named ``<row number>_<name>``."""
 
     shape: Shape
-    parameters: Parameters
+    rows: tuple[Parameters, ...]
 
 
 @dataclass(slots=True)
@@ -131,19 +131,17 @@ class Queue:
         _add_inserts(writes, "insert", identity_links, list(self.links.values()))
         for key, values in self.link_changes.items():
             shape = Shape("update", identity_links.name, columns=tuple(values))
-            new: Parameters = {f"0_new_{name}": value for name, value in values.items()}
-            writes.append(Write(shape, {"0_identity_key": key} | new))
+            writes.append(Write(shape, ({"identity_key": key} | _new(values),)))
         for user_id, role, source in (key for key, row in self.grants.items() if row is None):
-            gone: Parameters = {"0_user_id": user_id, "0_role": role, "0_source": source}
-            writes.append(Write(Shape("delete", grants.name), gone))
+            gone: Parameters = {"user_id": user_id, "role": role, "source": source}
+            writes.append(Write(Shape("delete", grants.name), (gone,)))
         _add_inserts(writes, "insert_new", grants, [row for row in self.grants.values() if row is not None])
         _add_inserts(writes, "insert_new", tombstones, list(self.tombstones.values()))
         plain = [row for row, seen in self.sessions if seen is None or row["user_id"] in self.user_changes]
         _add_inserts(writes, "insert", sessions, plain)
         for row, seen in self.sessions:
             if seen is not None and row["user_id"] not in self.user_changes:
-                guard: Parameters = {"0_seen": seen}
-                writes.append(Write(Shape("insert_guarded", sessions.name), _numbered([row]) | guard))
+                writes.append(Write(Shape("insert_guarded", sessions.name), ({**row, "seen": seen},)))
         _add_inserts(writes, "insert", audit, self.audit)
         self._clear()
         return writes
@@ -172,7 +170,7 @@ class Statements:
             if len(self._single) >= _BATCHES_KEPT:
                 self._single.clear()
             prepared = self._single[write.shape] = self.lean.prepare(_build(self.kind, write.shape, ""))
-        return prepared, write.parameters
+        return prepared, _parameters([write], "")
 
     def combined(self, writes: Sequence[Write]) -> tuple[Prepared, Parameters]:
         """One PostgreSQL statement for all of them."""
@@ -182,12 +180,7 @@ class Statements:
             if len(self._batches) >= _BATCHES_KEPT:
                 self._batches.clear()
             prepared = self._batches[shapes] = self.lean.prepare(_combine(shapes))
-        parameters: Parameters = {}
-        for number, write in enumerate(writes):
-            prefix = f"w{number}_"
-            for name, value in write.parameters.items():
-                parameters[prefix + name] = value
-        return prepared, parameters
+        return prepared, _parameters(writes, "w")
 
 
 def batches(writes: Sequence[Write]) -> list[list[Write]]:
@@ -206,22 +199,37 @@ def batches(writes: Sequence[Write]) -> list[list[Write]]:
 
 
 def _user_change(user_id: str, change: UserChange) -> Write:
-    parameters: Parameters = {"0_id": user_id, "0_seen": change.seen}
+    row: Parameters = {"id": user_id, "seen": change.seen} | _new(change.values)
     if "held_from" in change.values:
-        parameters["0_held"] = change.held
-    parameters.update({f"0_new_{name}": value for name, value in change.values.items()})
-    return Write(Shape("update_guarded", users.name, columns=tuple(change.values)), parameters)
+        row["held"] = change.held
+    return Write(Shape("update_guarded", users.name, columns=tuple(change.values)), (row,))
+
+
+def _new(values: Parameters) -> Parameters:
+    return {f"new_{name}": value for name, value in values.items()}
 
 
 def _add_inserts(writes: list[Write], kind: Kind, table: Table, rows: list[Parameters]) -> None:
     # Fifty rows a statement: far below every database's limit of parameters.
     for start in range(0, len(rows), 50):
-        part = rows[start : start + 50]
-        writes.append(Write(Shape(kind, table.name, rows=len(part)), _numbered(part)))
+        part = tuple(rows[start : start + 50])
+        writes.append(Write(Shape(kind, table.name, rows=len(part)), part))
 
 
-def _numbered(rows: Sequence[Mapping[str, object]]) -> Parameters:
-    return {f"{number}_{name}": value for number, row in enumerate(rows) for name, value in row.items()}
+def _parameters(writes: Sequence[Write], letter: str) -> Parameters:
+    """The parameters of all rows; the names begin with the number of the write where it has a ``letter``."""
+    parameters: Parameters = {}
+    for number, write in enumerate(writes):
+        prefix = f"{letter}{number}_" if letter else ""
+        for row_number, row in enumerate(write.rows):
+            parameters.update(zip(_names(prefix, row_number, tuple(row)), row.values(), strict=True))
+    return parameters
+
+
+@lru_cache(maxsize=_NAMES_KEPT)
+def _names(prefix: str, row_number: int, names: tuple[str, ...]) -> tuple[str, ...]:
+    """These names as those of parameters: a statement has dozens, and they are the same in each login."""
+    return tuple([f"{prefix}{row_number}_{name}" for name in names])
 
 
 def _combine(shapes: tuple[Shape, ...]) -> ClauseElement:

@@ -99,14 +99,13 @@ def _report(arguments: argparse.Namespace) -> int:
     people = None if arguments.idp is None else read_people(arguments.idp)
     given = None if arguments.users is None else read_users(arguments.users)
     policy = connection.provisioning
-    excluded = frozenset((*policy.link_excluded_roles, *policy.privileged_roles))
 
     async def question(ledger: Ledger) -> list[KnownUser]:
         users = await _everybody(ledger, settings, connection) if given is None else given
         return await _with_links(ledger, users, connection)
 
     users = converse(settings, question)
-    verdicts = report(users, people, Terms(connection.verified_domains, excluded))
+    verdicts = report(users, people, Terms(connection.verified_domains, policy.never_taken_over))
     counts = Counter(verdict.finding for verdict in verdicts)
     if arguments.json:
         say_json(

@@ -39,6 +39,7 @@ def _check(arguments: argparse.Namespace) -> int:
                 "ok": is_good,
                 "settings": in_force(settings),
                 "warnings": settings.warnings(),
+                "notes": settings.notes(),
                 "steps": [{"name": each.name, "ok": each.ok, "detail": each.detail, "fix": each.fix} for each in steps],
             }
         )
@@ -46,6 +47,7 @@ def _check(arguments: argparse.Namespace) -> int:
     for name, value in in_force(settings).items():
         say(f"{name}: {_shown(value)}")
     complain(*(f"warning: {sentence}" for sentence in settings.warnings()))
+    complain(*(f"note: {sentence}" for sentence in settings.notes()))
     for step in steps:
         say(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", *([] if step.ok else [f"      {step.fix}"]))
     if not arguments.live:

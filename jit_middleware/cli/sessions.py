@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import NoReturn, cast
+from typing import Final, NoReturn, Unpack, cast
 
 from jit_middleware.audit import event_id, session_ended
 from jit_middleware.cli.conversation import actor, converse
 from jit_middleware.cli.finding import find_user_id
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
-from jit_middleware.model import JSON, SessionRecord
+from jit_middleware.model import JSON, SessionChoice, SessionRecord
 from jit_middleware.overtaking import (
     connection_mark,
     identity_mark,
@@ -24,42 +24,53 @@ from jit_middleware.system import SystemClock, SystemTokens
 
 NAME = "sessions"
 HELP = "List live sessions, or end them."
+_WITHOUT_PROVIDER: Final = "argument --idp-session: names a session of one provider; add --connection"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    listing = verbs.add_parser("list", help="List live sessions.", description="List live sessions, newest first.")
-    listing.add_argument("--user", metavar="USER", help="only this user's: an id, or a name or address only one has")
-    listing.add_argument("--connection", metavar="NAME", help="only those that began at this connection")
+    sentence = "List the live sessions that match everything named, newest first."
+    listing = verbs.add_parser("list", help="List live sessions.", description=sentence)
+    _declare_selectors(listing)
     listing.add_argument("--limit", type=positive, default=1000, help="at most so many (1000)")
     json_option(listing)
-    listing.set_defaults(command=_list)
+    listing.set_defaults(command=_list, wrong=listing.error)
     sentence = (
         "End the sessions that match everything named; every worker refuses them within JIT_REVOCATION_MAX_STALENESS."
     )
     revoking = verbs.add_parser("revoke", help="End sessions.", description=sentence)
-    revoking.add_argument("--session", metavar="ID", help="this session")
-    revoking.add_argument("--user", metavar="USER", help="this user's: an id, or a name or address only one has")
-    revoking.add_argument("--connection", metavar="NAME", help="sessions that began at this connection")
-    revoking.add_argument("--idp-session", metavar="ID", help="what the provider calls so (with --connection)")
+    _declare_selectors(revoking)
     revoking.add_argument("--all", action="store_true", help="all sessions of everybody (with --yes)")
     revoking.add_argument("--yes", action="store_true", help="mean it")
     json_option(revoking)
     revoking.set_defaults(command=_revoke, wrong=revoking.error)
 
 
+def _declare_selectors(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--session", metavar="ID", help="this session")
+    parser.add_argument("--user", metavar="USER", help="this user's: an id, or a name or address only one has")
+    parser.add_argument("--connection", metavar="NAME", help="sessions that began at this connection")
+    parser.add_argument("--idp-session", metavar="ID", help="what the provider calls so (with --connection)")
+
+
 def _list(arguments: argparse.Namespace) -> int:
+    session: str | None = arguments.session
     user: str | None = arguments.user
     connection: str | None = arguments.connection
+    idp_session: str | None = arguments.idp_session
     limit: int = arguments.limit
+    if idp_session is not None and connection is None:
+        cast("Callable[[str], NoReturn]", arguments.wrong)(_WITHOUT_PROVIDER)
 
     async def question(ledger: Ledger) -> Sequence[SessionRecord] | str:
         user_id, problem = (None, "") if user is None else await find_user_id(ledger, user)
         if problem:
             return problem
         return await ledger.transaction(
-            lambda tx: tx.list_sessions(user_id=user_id, connection=connection, limit=limit)
+            lambda tx: tx.list_sessions(
+                session_id=session, user_id=user_id, connection=connection, idp_session=idp_session, limit=limit
+            )
         )
 
     found = converse(Settings.load(), question)
@@ -78,7 +89,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    selectors = {
+    selectors: SessionChoice = {
         "session_id": cast("str | None", arguments.session),
         "user_id": cast("str | None", arguments.user),
         "connection": cast("str | None", arguments.connection),
@@ -87,12 +98,12 @@ def _revoke(arguments: argparse.Namespace) -> int:
     problem = _wrong_use(arguments, [name for name, value in selectors.items() if value is not None])
     if problem is not None:
         cast("Callable[[str], NoReturn]", arguments.wrong)(problem)
-    clock, tokens = SystemClock(), SystemTokens()
+    clock, tokens, by = SystemClock(), SystemTokens(), actor()
 
-    async def end(tx: Transaction, **which: str | None) -> int:
+    async def end(tx: Transaction, **which: Unpack[SessionChoice]) -> int:
         ended = await tx.end_sessions(clock.now(), **which)
         for each in ended:
-            event = session_ended(each, id=event_id(clock, tokens), at=clock.now(), cause="revoked", by=actor())
+            event = session_ended(each, id=event_id(clock, tokens), at=clock.now(), cause="revoked", by=by)
             await tx.append_audit(event)
         return len(ended)
 
@@ -162,7 +173,7 @@ def _wrong_use(arguments: argparse.Namespace, named: Sequence[str]) -> str | Non
     if not named:
         return "one of the arguments --session --user --connection --idp-session --all is required"
     if "idp_session" in named and "connection" not in named:
-        return "argument --idp-session: names a session of one provider; add --connection"
+        return _WITHOUT_PROVIDER
     return None
 
 

@@ -47,7 +47,8 @@ async def _read(request: Request, receiver: Receiver) -> LogoutToken:
 
 
 def _meant(said: LogoutToken) -> Selector:
-    """§2.7: with ``sid`` that session at the provider, without it every session of the person."""
+    """§2.7: with ``sid`` that session at the provider, and those of the person that have no name here; without it every
+    session of the person."""
     person = None if said.subject is None else IdentitySubject(said.subject, said.issuer)
     if said.idp_session is not None:
         return ProviderSessions((said.idp_session,), person)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from jit_middleware.endpoints.house import House
@@ -25,29 +25,36 @@ async def logout(house: House, request: Request, _name: str) -> Response:
 
     A POST counts when it carries the token of the confirmation page or comes from our own origin. With the field
     ``everywhere`` it ends every session of the person, whatever device and connection they began at.
+
+    A session that is over already takes the same way to the provider, where another may live on by which the next
+    click would sign in again. It has no say about other devices.
     """
     live = await house.sessions.find(request.cookie)
-    if live is None:
+    record = await _record(house, house.sessions.ids_in(request.cookie) if live is None else (live.session_id,))
+    session_id = live.session_id if live is not None else None if record is None else record.id
+    if session_id is None:
         # A form of another site arrives without our Lax cookie: it must not make the browser forget it either.
         dead = values(request.cookie, house.sessions.cookie.name)
         return redirect(house.own("signed-out"), status=303, cookies=forget_session(house) if dead else [])
-    token = house.logout_tokens.tag(live.session_id)
     state = house.tokens(16)
     form = await _form(request)
-    if request.method == "GET" or not _meant(house, request, live.session_id, form):
-        onward = await _provider_logout(house, await _record(house, live.session_id), state)
+    if request.method == "GET" or not _meant(house, request, session_id, form):
+        onward = await _provider_logout(house, record, state)
+        if onward is None and live is None:
+            return redirect(house.own("signed-out"), status=303, cookies=forget_session(house))
         return house.pages.confirm_logout(
             action_url=house.own("logout"),
-            token=token,
+            token=house.logout_tokens.tag(session_id),
             form_targets=[onward] if isinstance(onward, str) else [],
             # Single Logout goes round by every other service of the federation.
             form_anywhere=onward is not None and bool(house.federated),
+            is_over=live is None,
         )
-    record = await _record(house, live.session_id)
-    if form.get(LOGOUT_EVERYWHERE_FIELD):
+    if live is not None and form.get(LOGOUT_EVERYWHERE_FIELD):
         await revoke(house, Everywhere(live.user_id), cause="logout_everywhere")
     else:
-        await revoke(house, OneSession(live.session_id), cause="logout")
+        # One that was ended before is left as it is, and nothing is said of it. An idle one could live again.
+        await revoke(house, OneSession(session_id), cause="logout")
     house.sessions.forget(request.cookie)
     onward = await _provider_logout(house, record, state)
     if onward is None:
@@ -70,9 +77,13 @@ def farewell(house: House, request: Request, answered: str | None) -> Response:
     return Response(page.status, [*page.headers, house.logout_state.clear()], page.body) if sent else page
 
 
-async def _record(house: House, session_id: str) -> SessionRecord | None:
-    view = await house.ledger.find_session(session_id)
-    return None if view is None else view.session
+async def _record(house: House, session_ids: Sequence[str]) -> SessionRecord | None:
+    """The first of these sessions that is recorded, ended or not."""
+    for session_id in session_ids:
+        view = await house.ledger.find_session(session_id)
+        if view is not None:
+            return view.session
+    return None
 
 
 async def _provider_logout(house: House, record: SessionRecord | None, state: str) -> Onward | None:

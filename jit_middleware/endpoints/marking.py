@@ -13,6 +13,7 @@ from typing import Final, assert_never
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.selectors import (
     Everywhere,
+    KnownSession,
     Measure,
     NamedSessions,
     OneSession,
@@ -50,11 +51,11 @@ async def marks_meant(
     tx: Transaction,
     selector: Selector,
     connection: str,
-    address: str | None,
+    addresses: Sequence[str],
     issuer_of: Callable[[IdentitySubject], str],
 ) -> Sequence[str]:
-    """What those who are meant answer to; ``address`` is the e-mail address that is believed. Raises what ``issuer_of``
-    raises."""
+    """What those who are meant answer to; ``addresses`` are the e-mail addresses that are believed. Raises what
+    ``issuer_of`` raises."""
 
     def who(subject: IdentitySubject) -> str:
         return identity_mark(connection, issuer_of(subject), subject.subject)
@@ -67,13 +68,14 @@ async def marks_meant(
         case ProviderSessions(names, subject):
             if subject is None:
                 return [session_mark(connection, name) for name in names]
-            return [own_session_mark(who(subject), name) for name in names]
+            return [own_session_mark(who(subject), name) for name in (*names, None)]
         case NamedSessions(prefix):
             return [person_mark(connection, prefix)]
-        case Person(subject):
-            if isinstance(subject, EmailSubject):
-                return [] if address is None else [email_mark(connection, address)]
-            return [who(subject)]
+        case KnownSession(name):
+            return [] if name is None else [session_mark(connection, name)]
+        case Person():
+            people = [who(each) for each in selector.subjects if not isinstance(each, EmailSubject)]
+            return [*people, *(email_mark(connection, address) for address in addresses)]
         case _:
             assert_never(selector)
 

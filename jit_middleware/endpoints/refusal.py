@@ -10,6 +10,7 @@ from jit_middleware.errors import (
     AdapterError,
     CreationLimited,
     JITError,
+    JudgedLater,
     LoginError,
     NotProvisioned,
     RequestError,
@@ -29,7 +30,7 @@ def refuse(house: House, request: Request, error: JITError, *, reference: str, r
     """The answer to a request that failed; the detail goes to the log under the same reference."""
     status = error.response_status if isinstance(error, RequestError) else error.status
     headers: list[tuple[str, str]] = list(error.headers) if isinstance(error, RequestError) else []
-    if isinstance(error, AdapterError):
+    if isinstance(error, AdapterError | JudgedLater):
         headers.append(("Retry-After", "5"))
     if isinstance(error, CreationLimited):
         headers.append(("Retry-After", "60"))

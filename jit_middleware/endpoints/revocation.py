@@ -17,8 +17,10 @@ from typing import Final, assert_never
 
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.marking import ENDING, leave_marks, marks_meant, marks_of_users
+from jit_middleware.endpoints.naming import Missed, addresses_in, bearers, issuer_of, resolvable
 from jit_middleware.endpoints.selectors import (
     Everywhere,
+    KnownSession,
     Measure,
     NamedSessions,
     OneSession,
@@ -29,26 +31,15 @@ from jit_middleware.endpoints.selectors import (
     Signal,
 )
 from jit_middleware.errors import AdapterError, Conflict, NotProvisioned
-from jit_middleware.model import Account, IdentityLink, ProfileChanges, SessionRecord, User
+from jit_middleware.model import Account, IdentityLink, ProfileChanges, SessionChoice, SessionRecord
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning.lifecycle import Trigger, move
 from jit_middleware.provisioning.store import tell_moved
-from jit_middleware.provisioning.text import domain_of, plain_email
-from jit_middleware.settings.connections import OIDCConnection
 from jit_middleware.sso.signals import EmailSubject, IdentitySubject, Subject
 
 log = logging.getLogger("jit_middleware.signals")
 
-_MOST_SESSIONS: Final = 100_000
 _NO_LONGER_VOUCHED: Final = ProfileChanges(email_verified=False)
-
-
-class _Missed(Exception):
-    """Nobody is meant; ends the unit of work."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 async def revoke(
@@ -68,11 +59,12 @@ async def revoke(
     reference = reference or house.reference()
     work = _Work(house, connection, cause, reference, measure)
     try:
-        address = _address(house, selector, connection)
+        selector = resolvable(house, selector, connection, measure)
+        addresses = addresses_in(house, selector, connection)
         overtakes = measure in ENDING and not isinstance(selector, OneSession)
         if selector is not None and overtakes:
-            await leave_marks(house, lambda tx: work.marks(tx, selector, address, signal))
-        candidates = await _candidates(house, address, measure)
+            await leave_marks(house, lambda tx: work.marks(tx, selector, addresses, signal))
+        candidates = await bearers(house, addresses, measure)
         if candidates and overtakes:
             await leave_marks(house, lambda tx: work.marks_of(tx, candidates, signal))
         if measure is Measure.WITHDRAW_EMAIL and house.users is not None:
@@ -87,7 +79,7 @@ async def revoke(
         done = await _once(
             signal, lambda: house.ledger.transaction(lambda tx: work.run(tx, selector, candidates, signal))
         )
-    except _Missed as missed:
+    except Missed as missed:
         nobody = Revoked(missed=missed.reason)
         # Its use is taken too: whoever signs in later is not whom it meant.
         await _once(signal, lambda: house.ledger.transaction(lambda tx: work.miss(tx, signal, nobody)))
@@ -144,15 +136,15 @@ class _Work:
         return done
 
     async def marks(
-        self, tx: Transaction, selector: Selector, address: str | None, signal: Signal | None
+        self, tx: Transaction, selector: Selector, addresses: Sequence[str], signal: Signal | None
     ) -> Sequence[str]:
         """The marks of those who are meant; none for a message that was acted on, which says nothing about logins
-        since. Raises ``_Missed``."""
+        since. Raises ``Missed``."""
         if await _was_heard(tx, signal):
             return ()
-        believed = address if self.measure is Measure.END_SESSIONS else None
+        believed = addresses if self.measure is Measure.END_SESSIONS else ()
         return await marks_meant(
-            tx, selector, self.connection or "", believed, lambda who: _issuer(self.house, self.connection, who)
+            tx, selector, self.connection or "", believed, lambda who: issuer_of(self.house, self.connection, who)
         )
 
     async def marks_of(self, tx: Transaction, candidates: Sequence[str], signal: Signal | None) -> Sequence[str]:
@@ -162,7 +154,7 @@ class _Work:
     async def unheard(
         self, tx: Transaction, selector: Selector | None, candidates: Sequence[str], signal: Signal | None
     ) -> Sequence[str] | None:
-        """The users that are meant by a message that is new; ``None`` when it was acted on. Raises ``_Missed``."""
+        """The users that are meant by a message that is new; ``None`` when it was acted on. Raises ``Missed``."""
         return None if await _was_heard(tx, signal) else await self.people(tx, selector, candidates)
 
     async def miss(self, tx: Transaction, signal: Signal | None, done: Revoked) -> Revoked:
@@ -192,30 +184,31 @@ class _Work:
     # --- who ----------------------------------------------------------------------------------------------------
 
     async def people(self, tx: Transaction, selector: Selector | None, candidates: Sequence[str]) -> Sequence[str]:
-        """The users that are meant, by their ids. Raises ``_Missed``."""
+        """The users that are meant, by their ids. Raises ``Missed``."""
         if not isinstance(selector, Person):
             return ()
-        links = await self._identities(tx, selector.subject, candidates)
+        links = await self._identities(tx, selector, candidates)
         return tuple(dict.fromkeys(link.user_id for link in links if link.user_id is not None))
 
-    async def _identities(self, tx: Transaction, subject: Subject, candidates: Sequence[str]) -> Sequence[IdentityLink]:
-        """The links of this connection that are meant, at least one. Raises ``_Missed``."""
+    async def _identities(self, tx: Transaction, person: Person, candidates: Sequence[str]) -> Sequence[IdentityLink]:
+        """The links of this connection that are meant, at least one. Raises ``Missed``."""
+        found = [link for subject in person.subjects for link in await self._called(tx, subject, candidates)]
+        if not found:
+            raise Missed("subject_unknown")
+        return tuple(dict.fromkeys(found))
+
+    async def _called(self, tx: Transaction, subject: Subject, candidates: Sequence[str]) -> Sequence[IdentityLink]:
         if isinstance(subject, EmailSubject):
             held = [link for user_id in candidates for link in await tx.list_links(user_id)]
-            found = [link for link in held if link.connection == self.connection]
-        else:
-            linked = await tx.find_link(
-                self.connection or "", _issuer(self.house, self.connection, subject), subject.subject
-            )
-            found = [] if linked is None or linked[0].user_id is None else [linked[0]]
-        if not found:
-            raise _Missed("subject_unknown")
-        return found
+            return [link for link in held if link.connection == self.connection]
+        issuer = issuer_of(self.house, self.connection, subject)
+        linked = await tx.find_link(self.connection or "", issuer, subject.subject)
+        return [] if linked is None or linked[0].user_id is None else [linked[0]]
 
     # --- what ---------------------------------------------------------------------------------------------------
 
     async def _end(self, tx: Transaction, selector: Selector, candidates: Sequence[str]) -> Sequence[SessionRecord]:
-        now = self.house.clock.now()
+        now, connection = self.house.clock.now(), self.connection or ""
         match selector:
             case OneSession(session_id):
                 return await tx.end_sessions(now, session_id=session_id)
@@ -225,41 +218,46 @@ class _Work:
                 owner = await self._owner(tx, subject)
                 ended: list[SessionRecord] = []
                 for name in names:
-                    ended += await tx.end_sessions(now, connection=self.connection, idp_session=name, user_id=owner)
+                    ended += await tx.end_sessions(now, connection=connection, idp_session=name, user_id=owner)
+                if subject is not None:
+                    ended += await self._end_of(tx, Person(subject), (), nameless=True)
                 return ended
             case NamedSessions(prefix, subject):
                 owner = await self._owner(tx, subject)
-                live = await tx.list_sessions(user_id=owner, connection=self.connection, limit=_MOST_SESSIONS)
-                return await self._end_each(
-                    tx, [session for session in live if (session.idp_session or "").startswith(prefix)]
-                )
-            case Person(subject):
-                links = await self._identities(tx, subject, candidates)
-                identities = {(link.issuer, link.subject) for link in links}
-                live = [
-                    session
-                    for user_id in dict.fromkeys(link.user_id for link in links)
-                    for session in await tx.list_sessions(user_id=user_id, limit=_MOST_SESSIONS)
-                ]
-                return await self._end_each(
-                    tx, [session for session in live if (session.issuer, session.subject) in identities]
-                )
+                return await tx.end_sessions(now, connection=connection, idp_session_prefix=prefix, user_id=owner)
+            case KnownSession(name):
+                known = () if name is None else await tx.end_sessions(now, connection=connection, idp_session=name)
+                if not known:
+                    raise Missed("subject_unknown")
+                return known
+            case Person():
+                return await self._end_of(tx, selector, candidates)
             case _:
                 assert_never(selector)
+
+    async def _end_of(
+        self, tx: Transaction, person: Person, candidates: Sequence[str], *, nameless: bool = False
+    ) -> Sequence[SessionRecord]:
+        """End the person's sessions at this connection, or only those that the provider has given no name. Raises
+        ``Missed``."""
+        now, ended = self.house.clock.now(), list[SessionRecord]()
+        for link in await self._identities(tx, person, candidates):
+            # By the user as well: there is an index of them.
+            which = SessionChoice(
+                connection=link.connection,
+                user_id=link.user_id,
+                issuer=link.issuer,
+                subject=link.subject,
+                nameless=nameless,
+            )
+            ended += await tx.end_sessions(now, **which)
+        return ended
 
     async def _owner(self, tx: Transaction, subject: IdentitySubject | None) -> str | None:
         if subject is None:
             return None
-        (link,) = await self._identities(tx, subject, ())
+        (link,) = await self._identities(tx, Person(subject), ())
         return link.user_id
-
-    async def _end_each(self, tx: Transaction, sessions: Sequence[SessionRecord]) -> Sequence[SessionRecord]:
-        now = self.house.clock.now()
-        ended: list[SessionRecord] = []
-        for session in sessions:
-            if session.connection == self.connection:
-                ended += await tx.end_sessions(now, session_id=session.id)
-        return ended
 
     async def _close(self, tx: Transaction, people: Sequence[str]) -> tuple[Account, ...]:
         moved: list[Account] = []
@@ -330,48 +328,3 @@ async def _tell_store(house: House, done: Revoked) -> None:
             log.error(
                 "user=%s is deprovisioned, but the app's own store was not told: %s", account.user_id, error.reason
             )
-
-
-def _address(house: House, selector: Selector | None, connection: str | None) -> str | None:
-    """The e-mail address by which somebody is meant, ``None`` without one. Raises ``_Missed``."""
-    if not isinstance(selector, Person) or not isinstance(selector.subject, EmailSubject):
-        return None
-    email = plain_email(selector.subject.email)
-    domains = next((each.verified_domains for each in house.settings.connections if each.name == connection), ())
-    if email is None or domain_of(email) not in domains:
-        raise _Missed("subject_foreign")
-    return email
-
-
-async def _candidates(house: House, email: str | None, measure: Measure) -> Sequence[str]:
-    """The ids of the users who have the e-mail address that is meant.
-
-    Sessions end of whoever bears it. An account is closed only where somebody vouches that the address is theirs: it
-    may have been given to somebody else since, or never have been.
-    """
-    if email is None:
-        return ()
-
-    async def find(tx: Transaction) -> Sequence[User]:
-        return [] if tx.users is None else await tx.users.find(email=email)
-
-    outside = house.users
-    found = await house.ledger.transaction(find) if outside is None else await outside.find(email=email)
-    return [user.id for user in found if user.email_verified or measure is not Measure.CLOSE_ACCOUNT]
-
-
-def _issuer(house: House, name: str | None, subject: IdentitySubject) -> str:
-    """The issuer under which this person would be linked. Raises ``_Missed``.
-
-    A transmitter that is not the OpenID issuer itself, but speaks for it, may call people its own.
-    """
-    connection = next((each for each in house.settings.connections if each.name == name), None)
-    home = None
-    if connection is not None:
-        home = connection.issuer if isinstance(connection, OIDCConnection) else connection.idp_entity_id
-        if subject.issuer is not None and subject.issuer != connection.signals.issuer:
-            return subject.issuer
-    found = home or subject.issuer
-    if found is None:
-        raise _Missed("subject_unresolvable")
-    return found

@@ -21,7 +21,7 @@ from jit_middleware.errors import RequestError, SignalRefused, VerificationError
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.subjects import read_subject
-from jit_middleware.sso.signals import EmailSubject, Receipt, Receiver, Subject
+from jit_middleware.sso.signals import AliasSubjects, EmailSubject, Receipt, Receiver, SessionSubject
 
 _CHALLENGE: Final = [("WWW-Authenticate", "Bearer")]
 _INVALID: Final = [("WWW-Authenticate", 'Bearer error="invalid_token"')]
@@ -36,9 +36,9 @@ async def revoke(house: House, request: Request, name: str) -> Response:
     if not receiver.takes_revocations:
         raise RequestError("signals_off", "nobody is named who may send them", status=404)
     receipt = await _caller(request, receiver)
-    subject = await _subject(request)
-    signal = Signal(name, "global_token_revocation", _for(receipt, subject))
-    done = await end_access(house, Person(subject), connection=name, cause="global_token_revocation", signal=signal)
+    person = await _person(request)
+    signal = Signal(name, "global_token_revocation", _for(receipt, person))
+    done = await end_access(house, person, connection=name, cause="global_token_revocation", signal=signal)
     if done.missed is not None:
         raise SignalRefused(done.missed, status=_STATUSES[done.missed])
     return bare(204)
@@ -54,20 +54,30 @@ async def _caller(request: Request, receiver: Receiver) -> Receipt:
         raise SignalRefused(error.reason, error.detail, status=401, headers=_INVALID) from error
 
 
-def _for(receipt: Receipt, subject: Subject) -> Receipt:
+def _for(receipt: Receipt, person: Person) -> Receipt:
     """The receipt for this person. The token names nobody: a caller that shows it again may mean somebody else, and
     must not hear that this is done."""
-    whom = (subject.email,) if isinstance(subject, EmailSubject) else (subject.issuer, subject.subject)
+    whom = [
+        part
+        for each in person.subjects
+        for part in ((each.email,) if isinstance(each, EmailSubject) else (each.issuer, each.subject))
+    ]
     once = receipt.once
     return replace(receipt, once=replace(once, key=f"{once.key} {json.dumps(whom)}"))
 
 
-async def _subject(request: Request) -> Subject:
+async def _person(request: Request) -> Person:
     if content_type_of(request) != "application/json":
         raise SignalRefused("json_expected", status=415)
     try:
         document = parse_object(await request.read_body(LARGEST_BODY))
-        return read_subject(document.get("sub_id"))
+        match read_subject(document.get("sub_id")):
+            case SessionSubject():
+                raise SignalRefused("subject_identifier_unsupported", "a session alone")
+            case AliasSubjects(first, others):
+                return Person(first, others)
+            case subject:
+                return Person(subject)
     except NotStrictJSON as problem:
         raise SignalRefused("json_malformed", str(problem)) from None
     except VerificationError as error:

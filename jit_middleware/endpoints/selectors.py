@@ -28,7 +28,8 @@ class Everywhere:
 
 @dataclass(frozen=True, slots=True)
 class ProviderSessions:
-    """What the provider calls by these names, of one person's only if ``subject`` says whose."""
+    """What the provider calls by these names. If ``subject`` says whose, that person's only, and with them those that
+    it has given no name: it may call sessions by names in such messages alone, and leave them out of its ID tokens."""
 
     idp_sessions: tuple[str, ...]
     subject: IdentitySubject | None = None
@@ -43,13 +44,26 @@ class NamedSessions:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownSession:
+    """The session that the provider calls so. It has to be here, or nobody is meant; ``None`` is never here."""
+
+    idp_session: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Person:
-    """Every session of this person that began at this connection."""
+    """Every session of this person that began at this connection; ``aliases`` are other names for them."""
 
     subject: Subject
+    aliases: tuple[Subject, ...] = ()
+
+    @property
+    def subjects(self) -> tuple[Subject, ...]:
+        """All their names, at least one."""
+        return (self.subject, *self.aliases)
 
 
-Selector: TypeAlias = OneSession | Everywhere | ProviderSessions | NamedSessions | Person
+Selector: TypeAlias = OneSession | Everywhere | ProviderSessions | NamedSessions | KnownSession | Person
 
 
 class Measure(enum.Enum):

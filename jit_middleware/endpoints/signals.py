@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Final
+from typing import Final, assert_never
 
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.pushes import (
@@ -27,7 +27,7 @@ from jit_middleware.endpoints.pushes import (
 )
 from jit_middleware.endpoints.refusal import log_refusal
 from jit_middleware.endpoints.revocation import revoke
-from jit_middleware.endpoints.selectors import Measure, Person, Signal
+from jit_middleware.endpoints.selectors import KnownSession, Measure, Person, Selector, Signal
 from jit_middleware.errors import RequestError, SignalRefused, VerificationError
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.settings.signals import SignalsSettings
@@ -39,8 +39,13 @@ from jit_middleware.sso.signals import (
     IDENTIFIER_RECYCLED,
     SESSION_REVOKED,
     VERIFICATION,
+    AliasSubjects,
+    EmailSubject,
+    IdentitySubject,
+    NamedSubject,
     Receiver,
     SecurityEvent,
+    SessionSubject,
 )
 
 log = logging.getLogger("jit_middleware.signals")
@@ -117,13 +122,25 @@ async def _act(house: House, name: str, said: SecurityEvent, settings: SignalsSe
     acts = measure is not Measure.NOTHING and said.subject is not None
     await revoke(
         house,
-        Person(said.subject) if acts and said.subject is not None else None,
+        _meant(said.subject) if acts and said.subject is not None else None,
         connection=name,
         cause=said.event.rpartition("/")[2].replace("-", "_"),
         signal=Signal(name, "security_event", said.receipt, said.event, state),
         measure=measure,
         reference=reference,
     )
+
+
+def _meant(subject: NamedSubject) -> Selector:
+    match subject:
+        case SessionSubject(name):
+            return KnownSession(name)
+        case AliasSubjects(first, others):
+            return Person(first, others)
+        case IdentitySubject() | EmailSubject():
+            return Person(subject)
+        case _:
+            assert_never(subject)
 
 
 def _shown(state: str | None) -> str | None:

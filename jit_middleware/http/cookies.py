@@ -68,15 +68,10 @@ class CookieSpec:
         return self._header("", 0)
 
     def _header(self, value: str, max_age: int | None) -> tuple[str, str]:
-        parts = [f"{self.name}={value}", f"Path={self.path}"]
-        if max_age is not None:
-            parts.append(f"Max-Age={max(max_age, 0)}")
-        if self.secure:
-            parts.append("Secure")
-        if self.http_only:
-            parts.append("HttpOnly")
-        parts.append(f"SameSite={self.same_site}")
-        return "Set-Cookie", "; ".join(parts)
+        age = "" if max_age is None else f"; Max-Age={max(max_age, 0)}"
+        secure = "; Secure" if self.secure else ""
+        http_only = "; HttpOnly" if self.http_only else ""
+        return "Set-Cookie", f"{self.name}={value}; Path={self.path}{age}{secure}{http_only}; SameSite={self.same_site}"
 
 
 def split(raw: str, name: str, prefixes: tuple[str, ...] = ()) -> tuple[str | None, str]:

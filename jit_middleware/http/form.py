@@ -1,10 +1,30 @@
-"""Queries and forms: what is there exactly once."""
+"""Queries and forms, read and written."""
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl
+import re
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import parse_qsl, quote, quote_plus
 
-_MOST_FIELDS = 50
+_MOST_FIELDS: Final = 50
+_UNRESERVED: Final = re.compile(r"[A-Za-z0-9._~-]*")
+"""RFC 3986 §2.3."""
+
+
+def written(pairs: Iterable[tuple[str, str]]) -> str:
+    """The pairs as ``application/x-www-form-urlencoded``, which is ASCII."""
+    return "&".join([f"{_field(name)}={_field(value)}" for name, value in pairs])
+
+
+def escaped(text: str) -> str:
+    """``text`` as a value in a query: everything that is not unreserved is percent-encoded."""
+    # Most of what we write are names, digits and base64url, which is told much sooner than it is escaped.
+    return text if _UNRESERVED.fullmatch(text) else quote(text, safe="")
+
+
+def _field(text: str) -> str:
+    return text if _UNRESERVED.fullmatch(text) else quote_plus(text)
 
 
 def parameters(text: str) -> list[tuple[str, str]]:

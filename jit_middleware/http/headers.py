@@ -87,7 +87,7 @@ DEFAULT_IDENTITY_HEADERS: Final[tuple[str, ...]] = (
 """Names under which applications and their proxies pass on who somebody is, or where the app is mounted."""
 
 OWNED_ENVIRON_KEYS: Final[frozenset[str]] = frozenset(
-    {"REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "jit.user", "jit.session", "jit.roles"}
+    {"REMOTE_USER", "AUTH_TYPE", "REMOTE_IDENT", "jit.user", "jit.session", "jit.roles", "jit.is_live"}
 )
 """WSGI keys that only this middleware sets; what a server or an outer layer put there is not an identity."""
 

@@ -1,16 +1,17 @@
 """What kind of client asks: one that can follow a redirect to log in, one that acts for another site, or neither.
 
-Both answers rest on what a browser says about its own request (Fetch Metadata, ``Origin``); a page cannot set these.
+The answers rest on what a browser says about its own request (Fetch Metadata, ``Origin``); a page cannot set these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Literal
 
 from jit_middleware.http.messages import Request
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+_EVENTS: Final = "text/event-stream"
 _PAGE_DESTINATIONS: Final = frozenset({"document", "iframe", "frame"})
 _NEVER_IN_A_NAVIGATION: Final = frozenset({"x-requested-with", "upgrade", "authorization", "depth", "git-protocol"})
 _TOOLS: Final = (
@@ -78,7 +79,29 @@ def follows_redirects(request: Request) -> bool:
                 return False
         elif name == "user-agent" and value.lower().startswith(_TOOLS):
             return False
-    return _takes_html(accept)
+    return takes_html(*accept)
+
+
+def kind_of(method: str, upgrade: Iterable[str]) -> Literal["http", "websocket"]:
+    """What a request is that came as HTTP, by the values of its Upgrade headers.
+
+    To a server that leaves websockets to the application a handshake (RFC 6455 §4.1) is a GET. Whatever mentions
+    websockets counts as one, however it is spelt: applications differ in how they read it, and in the method they want.
+    """
+    if method in _SAFE_METHODS and any("websocket" in value.lower() for value in upgrade):
+        return "websocket"
+    return "http"
+
+
+def takes_html(*accept: str) -> bool:
+    """Whether the Accept headers name ``text/html``, as a browser does that loads a page."""
+    media_ranges = ",".join(accept).lower().split(",")
+    return any(media_range.partition(";")[0].strip() == "text/html" for media_range in media_ranges)
+
+
+def takes_events(accept: str) -> bool:
+    """Whether this Accept header names ``text/event-stream``, with whatever else."""
+    return _EVENTS in accept.lower()
 
 
 def forged_write(request: Request, origin: str) -> bool:
@@ -101,8 +124,3 @@ def forged_write(request: Request, origin: str) -> bool:
     if origins == {"null"}:
         return sites != {"same-origin"}
     return origins != {origin}
-
-
-def _takes_html(accept: Sequence[str]) -> bool:
-    media_ranges = ",".join(accept).lower().split(",")
-    return any(media_range.partition(";")[0].strip() == "text/html" for media_range in media_ranges)

@@ -153,3 +153,9 @@ def is_own(path: str, prefix: str) -> str | None:
     if not rest:
         return ""
     return rest[1:] if rest.startswith("/") else None
+
+
+def below_mount(path: str, root: str) -> str:
+    """The path without ``root_path``, which by the ASGI specification it includes, and on some servers does not."""
+    root = root.rstrip("/")
+    return path[len(root) :] if path == root or path.startswith(f"{root}/") else path

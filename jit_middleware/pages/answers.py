@@ -18,6 +18,7 @@ _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # Printable ASCII but space, quote, backslash and angle brackets; "%" stays, so nothing is encoded twice.
 _URL_SAFE: Final = "%!#$&'()*+,-./:;=?@[]^_`{|}~"
+_WRITTEN: Final = re.compile(f"[A-Za-z0-9{re.escape(_URL_SAFE)}]*")
 
 
 def security_headers(
@@ -61,6 +62,9 @@ def security_headers(
     ]
 
 
+_USUAL: Final = security_headers()
+
+
 def redirect(url: str, *, status: Literal[302, 303] = 302, cookies: Sequence[Header] = ()) -> Response:
     """Send the browser on to ``url``; ``cookies`` are whole ``("Set-Cookie", …)`` headers.
 
@@ -69,7 +73,7 @@ def redirect(url: str, *, status: Literal[302, 303] = 302, cookies: Sequence[Hea
     """
     # wsgiref's validator, and some gateways, want a type even where the body is empty.
     head = [("Location", _location(url)), ("Content-Type", "text/plain; charset=utf-8")]
-    return Response(status, [*head, *security_headers(), *checked_headers(cookies)])
+    return Response(status, [*head, *_USUAL, *checked_headers(cookies)])
 
 
 def json_error(
@@ -89,14 +93,15 @@ def json_error(
     document = {"error": code, "message": message, "reference": reference}
     if login_url is not None:
         document["login_url"] = login_url
-    head = [("Content-Type", "application/json"), *security_headers(), *checked_headers(headers)]
+    head = [("Content-Type", "application/json"), *_USUAL, *checked_headers(headers)]
     return Response(status, head, json.dumps(document).encode("ascii"))
 
 
 def checked_headers(headers: Sequence[Header]) -> list[Header]:
     """The same headers; raises ``ValueError`` when one could end its line or is not latin-1."""
     for name, value in headers:
-        if not _NAME.fullmatch(name) or _CONTROL.search(value.replace("\t", " ")):
+        is_plain = value.isascii() and value.isprintable()
+        if not _NAME.fullmatch(name) or (not is_plain and _CONTROL.search(value.replace("\t", " "))):
             raise ValueError(f"the header {name!r} cannot be sent: its name or value holds a forbidden character")
         value.encode("latin-1")
     return list(headers)
@@ -105,6 +110,8 @@ def checked_headers(headers: Sequence[Header]) -> list[Header]:
 def _location(url: str) -> str:
     if _CONTROL.search(url):
         raise RequestError("redirect_target", "a control character")
+    if _WRITTEN.fullmatch(url):
+        return url
     try:
         return quote(url, safe=_URL_SAFE, errors="surrogateescape")
     except UnicodeEncodeError:

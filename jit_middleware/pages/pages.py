@@ -203,13 +203,20 @@ class Pages:
         )
 
     def confirm_logout(
-        self, *, action_url: str, token: str, form_targets: Sequence[str], form_anywhere: bool = False
+        self,
+        *,
+        action_url: str,
+        token: str,
+        form_targets: Sequence[str],
+        form_anywhere: bool = False,
+        is_over: bool = False,
     ) -> Response:
         """Ask before signing out, since a link from anywhere can lead here.
 
         The form posts ``token`` in the field :data:`LOGOUT_TOKEN_FIELD`; its second button adds the field
         :data:`LOGOUT_EVERYWHERE_FIELD`. ``form_targets`` are the URLs the answer to that POST may redirect to, such as
-        the provider's ``end_session_endpoint``; ``form_anywhere`` allows every https origin.
+        the provider's ``end_session_endpoint``; ``form_anywhere`` allows every https origin. ``is_over``: the session
+        here has ended, and what is left is the provider's; then there is one button.
         """
         return self._page(
             "confirm_logout.html",
@@ -220,6 +227,7 @@ class Pages:
             token=token,
             token_field=LOGOUT_TOKEN_FIELD,
             everywhere_field=LOGOUT_EVERYWHERE_FIELD,
+            is_over=is_over,
         )
 
     def _page(

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from jit_middleware.letters import ascii_lower
@@ -91,7 +91,7 @@ class Terms:
     """What the connection asks of an account that is to be matched by its address."""
 
     verified_domains: tuple[str, ...]
-    excluded_roles: frozenset[str] = field(default_factory=frozenset[str])
+    excluded_roles: Container[str] = ()
 
 
 def report(users: Sequence[KnownUser], people: Sequence[Person] | None, terms: Terms) -> list[Verdict]:
@@ -160,7 +160,7 @@ def _finding(user: KnownUser, places: _Places, terms: Terms) -> tuple[Finding, S
     )
     if alike:
         return "looks_alike", alike
-    if terms.excluded_roles.intersection(user.roles):
+    if any(role in terms.excluded_roles for role in user.roles):
         return "excluded", ()
     address = plain_email(user.email)
     if address is None:

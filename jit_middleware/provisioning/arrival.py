@@ -286,7 +286,7 @@ class Arrivals:
     async def _end_if_raised(self, tx: Transaction, login: Login, account: Account, plan: Plan) -> None:
         """End the sessions of before when this login brings a privileged role: it is for whoever has just signed in."""
         new = {grant.role for grant in plan.add} - {grant.role for grant in account.grants}
-        if new.isdisjoint(login.policy.settings.privileged_roles):
+        if not login.policy.settings.needs_new_login(new):
             return
         for ended in await tx.end_sessions(self._clock.now(), user_id=account.user_id):
             await tx.append_audit(self._audit.session_ended(ended, cause="role_granted", reference=login.reference))

@@ -1,7 +1,8 @@
 """Roles given and taken by hand: grants of the source ``manual``, which no login touches.
 
 A person whose rights rise to a privileged role signs in anew: their sessions end, so that an id that somebody may have
-seen before never carries more than it did (OWASP ASVS 5.0 §7.2.4). Every worker learns of a change by the feed.
+seen before never carries such a role if it did not (OWASP ASVS 5.0 §7.2.4). Any other role comes to the sessions there
+are: every worker learns of a change by the feed.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ async def grant_role(
     grant = Grant(role, MANUAL)
     if grant in account.grants:
         return account
-    rises = role in settings.privileged_roles and all(held.role != role for held in account.grants)
+    rises = settings.needs_new_login({role} - {held.role for held in account.grants})
     await tx.change_grants(account.user_id, add=[grant], remove=())
     ended = await tx.end_sessions(at, user_id=account.user_id) if rises else ()
     for number, session in enumerate(ended):

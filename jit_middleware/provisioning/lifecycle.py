@@ -26,7 +26,7 @@ freed or taken, the feed tells every worker, the audit trail tells who did it.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
@@ -143,7 +143,7 @@ async def move(
     if cause is not None:
         data["cause"] = cause
     if trigger is Trigger.REINSTATE:
-        data["roles_dropped"] = _names(await _drop_privileges(tx, account, settings.privileged_roles))
+        data["roles_dropped"] = _names(await _drop_privileges(tx, account, settings.privileged))
     if trigger is Trigger.DELETE:
         data["identities_tombstoned"] = await _bury(tx, account, at)
     await tx.set_lifecycle(account.user_id, to, seat=seat, held_from=held_from)
@@ -225,7 +225,7 @@ async def _bury(tx: Transaction, account: Account, at: int) -> int:
     return len(links)
 
 
-async def _drop_privileges(tx: Transaction, account: Account, privileged: Collection[str]) -> Sequence[Grant]:
+async def _drop_privileges(tx: Transaction, account: Account, privileged: Container[str]) -> Sequence[Grant]:
     """Whoever comes back is given privileges again by somebody, not by their having had them."""
     dropped = [grant for grant in account.grants if grant.role in privileged]
     await tx.change_grants(account.user_id, add=(), remove=dropped)

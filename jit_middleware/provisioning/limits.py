@@ -6,8 +6,8 @@ provider gone wrong. Beyond these sizes nothing is mapped and nobody is signed i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, TypeAlias
 
 from jit_middleware.errors import NotProvisioned
 from jit_middleware.model import JSON, Claims
@@ -25,31 +25,38 @@ MOST_GROUPS: Final = 2_000
 LONGEST_GROUP: Final = 1_024
 LARGEST_ATTRIBUTE: Final = 4_096
 
+_SCALARS: Final = (int, float)  # bool among them
+
+Container: TypeAlias = Mapping[str, JSON] | Sequence[JSON]
+
 
 def check_claims(claims: Claims) -> None:
     """Raises ``NotProvisioned("claims_too_large")``, saying which limit, when the claims exceed one."""
-    values = text = 0
-    waiting: list[tuple[JSON, int]] = [(claims, 1)]
-    while waiting:
-        part, depth = waiting.pop()
-        values += 1
-        if isinstance(part, str):
-            if len(part) > LONGEST_TEXT:
-                raise _too_large("one text", LONGEST_TEXT, "characters")
-            text += len(part)
-        elif part is None or isinstance(part, int | float):
-            continue
-        elif isinstance(part, Mapping):
-            text += sum(map(len, part))
-            waiting.extend((inner, depth + 1) for inner in part.values())
-        else:
-            waiting.extend((inner, depth + 1) for inner in part)
-        if values + len(waiting) > MOST_VALUES:
-            raise _too_large("the claims", MOST_VALUES, "values")
-        if text > MOST_TEXT:
-            raise _too_large("all texts", MOST_TEXT, "characters")
-        if depth > DEEPEST_CLAIMS and isinstance(part, Mapping | list | tuple):
+    values, text, depth = 1, 0, 0
+    level: list[Container] = [claims]
+    while level:
+        depth += 1
+        if depth > DEEPEST_CLAIMS:
             raise _too_large("the nesting", DEEPEST_CLAIMS, "levels")
+        below: list[Container] = []
+        for part in level:
+            values += len(part)
+            if values > MOST_VALUES:
+                raise _too_large("the claims", MOST_VALUES, "values")
+            inner: Iterable[JSON] = part
+            if isinstance(part, Mapping):
+                text += sum(map(len, part))
+                inner = part.values()
+            for value in inner:
+                if isinstance(value, str):
+                    if len(value) > LONGEST_TEXT:
+                        raise _too_large("one text", LONGEST_TEXT, "characters")
+                    text += len(value)
+                elif not (value is None or isinstance(value, _SCALARS)):
+                    below.append(value)
+            if text > MOST_TEXT:
+                raise _too_large("all texts", MOST_TEXT, "characters")
+        level = below
 
 
 def _too_large(what: str, limit: int, unit: str) -> NotProvisioned:

@@ -90,7 +90,7 @@ class Matcher:
     def __init__(self, settings: ProvisioningSettings, *, verified_domains: Sequence[str]) -> None:
         self._settings = settings
         self._verified_domains = frozenset(verified_domains)
-        self._excluded = frozenset((*settings.link_excluded_roles, *settings.privileged_roles))
+        self._excluded = settings.never_taken_over
 
     def policy(self, at: int) -> LinkPolicy:
         """The link policy at this time: ``never`` after the end of its window."""
@@ -166,7 +166,7 @@ class Matcher:
             if status not in open_to:
                 steps.note("link", "refused", f"account_{status.value}")
                 raise NotProvisioned(f"account_{status.value}", "the account that would be linked is not open")
-        if proposal.way not in _BY_OPERATOR and self._excluded.intersection(_roles(user, account)):
+        if proposal.way not in _BY_OPERATOR and any(role in self._excluded for role in _roles(user, account)):
             _refuse(steps, "link_excluded", "the account has a role of JIT_PRIVILEGED_ROLES or JIT_LINK_EXCLUDED_ROLES")
         # An account that has an identity already is somebody's who signs in some other way: they can say so.
         if proposal.way == "confirm" or (proposal.way == "verified_email" and others):

@@ -52,7 +52,7 @@ class RolePolicy:
     ) -> None:
         self._settings = settings
         self._source = f"idp:{connection}"
-        self._privileged = frozenset(settings.privileged_roles)
+        self._privileged = settings.privileged
         self._catalogue = frozenset(settings.role_catalogue)
         groups: set[ClaimPath] = {_GROUPS}
         if groups_expression:

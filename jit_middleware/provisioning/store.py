@@ -6,7 +6,7 @@ in. Each of these may be repeated until it succeeds, with the same outcome.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Container
 from typing import Final
 
 from jit_middleware.model import Account, Status
@@ -30,13 +30,13 @@ async def tell_moved(users: Users, account: Account, trigger: Trigger, *, settin
     may_enter = account.status in _MAY_ENTER
     if trigger is Trigger.REINSTATE:
         # Roles first: whoever comes back must not be let in with the privileges that they had.
-        await tell_roles(users, account, lost=settings.privileged_roles)
+        await tell_roles(users, account, lost=settings.privileged)
     await users.set_active(account.user_id, may_enter)
     if not may_enter:
         await users.revoke_credentials(account.user_id)
 
 
-async def tell_roles(users: Users, account: Account, *, lost: Collection[str]) -> None:
+async def tell_roles(users: Users, account: Account, *, lost: Container[str]) -> None:
     """Write the roles that the account holds; ``lost`` are taken away unless it holds them for some reason.
 
     Roles that only the store knows of stay. Raises ``StoreUnavailable``.
@@ -45,6 +45,6 @@ async def tell_roles(users: Users, account: Account, *, lost: Collection[str]) -
     if user is None:
         return
     held = {grant.role for grant in account.grants}
-    roles = tuple(sorted((set(user.roles) - set(lost)) | held))
+    roles = tuple(sorted({role for role in user.roles if role not in lost} | held))
     if roles != user.roles:
         await users.set_roles(account.user_id, roles)

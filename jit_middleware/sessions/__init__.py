@@ -10,12 +10,13 @@ from jit_middleware.sessions.cookie import SessionCookie
 from jit_middleware.sessions.feed import Knowledge, RevocationFeed
 from jit_middleware.sessions.housekeeping import Housekeeping
 from jit_middleware.sessions.lifecycle import Sessions
-from jit_middleware.sessions.live import Ending, LiveConnection, Watch
+from jit_middleware.sessions.live import AT_ONCE, Ending, LiveConnection, Watch
 from jit_middleware.sessions.overtaken import Overtaken
 from jit_middleware.sessions.probe import Pause, Probe, RefreshProbes
 from jit_middleware.sessions.step_up import StepUpRules
 
 __all__ = [
+    "AT_ONCE",
     "CachedSession",
     "Ending",
     "Housekeeping",

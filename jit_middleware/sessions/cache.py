@@ -88,10 +88,14 @@ class SessionCache:
         """Forget the entry under this cookie."""
         self._drop((cookie,))
 
-    def drop_all_of(self, *, sessions: Set[str], users: Set[str]) -> None:
-        """Forget these sessions and every session of these users, in one pass however many they are."""
+    def drop_all_of(self, *, sessions: Set[str], users: Set[str], connections: Set[str] = frozenset()) -> None:
+        """Forget these sessions, and every session of these users and connections, in one pass however many they
+        are."""
         kept = list(self._by_cookie.items())
-        self._drop([cookie for cookie, entry in kept if entry.session_id in sessions or entry.user_id in users])
+        gone = [cookie for cookie, entry in kept if entry.session_id in sessions or entry.user_id in users]
+        if connections:
+            gone += [cookie for cookie, entry in kept if entry.admission.session.connection in connections]
+        self._drop(gone)
 
     def clear(self) -> None:
         self._drop(list(self._by_cookie))

@@ -37,6 +37,7 @@ _LONGEST_READ = 30.0
 _MOST_DRIFT = 2.0
 _PAUSE = 10.0
 _ONCE_MORE = 500
+_KINDS = ("session", "user", "connection")
 
 log = logging.getLogger("jit_middleware.sessions")
 
@@ -212,13 +213,14 @@ class RevocationFeed:
         self.live.name_all()
 
     def _drop_named(self, page: FeedPage) -> None:
-        if any(entry.kind not in {"session", "user"} for entry in page.entries):
-            self._drop_all()
-        elif page.entries:
-            sessions = {entry.key for entry in page.entries if entry.kind == "session"}
-            users = {entry.key for entry in page.entries if entry.kind == "user"}
-            self._cache.drop_all_of(sessions=sessions, users=users)
-            self.live.name(sessions=sessions, users=users)
+        if not page.entries:
+            return
+        if any(entry.kind not in _KINDS for entry in page.entries):
+            self._drop_all()  # another version's word, or that all has changed
+            return
+        sessions, users, connections = ({each.key for each in page.entries if each.kind == kind} for kind in _KINDS)
+        self._cache.drop_all_of(sessions=sessions, users=users, connections=connections)
+        self.live.name(sessions=sessions, users=users, connections=connections)
 
     def _fresh_until(self, moment: float, hurry: object) -> None:
         """Set the time, unless somebody wanted haste after this read began."""

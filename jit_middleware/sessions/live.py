@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from jit_middleware.errors import AdapterError, StoreUnavailable
 from jit_middleware.http.messages import Basis
@@ -29,19 +29,24 @@ log = logging.getLogger("jit_middleware.sessions")
 #: Why a connection must end: its session is over, or nobody can tell.
 Ending: TypeAlias = Literal["session_ended", "unavailable"]
 
+#: What follows within this time (seconds) belongs to what it follows: an answer to its head, and to the app's return.
+AT_ONCE: Final = 0.1
+
+_MANY = 20
 _SHORTEST_PAUSE = 0.1
 _LONGEST_LEAD = 1.0
 
 
 class LiveConnection:
-    """One open connection. ``unsure``: the session must be looked up; ``gone``: it is over; ``due``: look it up again
-    at this time (monotonic)."""
+    """One open connection. ``began_at`` is the provider connection that its session began at. ``unsure``: the session
+    must be looked up; ``gone``: it is over; ``due``: look it up again at this time (monotonic)."""
 
-    __slots__ = ("due", "expires_at", "gone", "named", "session_id", "unsure", "user_id")
+    __slots__ = ("began_at", "due", "expires_at", "gone", "named", "session_id", "unsure", "user_id")
 
-    def __init__(self, session_id: str, user_id: str, expires_at: float, due: float) -> None:
+    def __init__(self, session_id: str, user_id: str, expires_at: float, due: float, began_at: str = "") -> None:
         self.session_id = session_id
         self.user_id = user_id
+        self.began_at = began_at
         self.expires_at = expires_at
         self.due = due
         self.unsure = True
@@ -66,12 +71,12 @@ class LiveConnections:
     def remove(self, connection: LiveConnection) -> None:
         self._open.pop(connection, None)
 
-    def name(self, *, sessions: Set[str], users: Set[str]) -> None:
-        """These sessions are over; these users have changed."""
+    def name(self, *, sessions: Set[str], users: Set[str], connections: Set[str] = frozenset()) -> None:
+        """These sessions are over; these users have changed, and sessions that began at these connections."""
         for connection in list(self._open):
             if connection.session_id in sessions:
                 connection.gone = True
-            elif connection.user_id in users:
+            elif connection.user_id in users or connection.began_at in connections:
                 connection.named = True
 
     def name_all(self) -> None:
@@ -83,8 +88,8 @@ class LiveConnections:
 class Watch:
     """Judges open connections. One for each gate.
 
-    ``is_served`` looks a session up; ``look_again`` is after how many seconds even an unnamed one is looked up (for
-    users that the app keeps and changes by itself).
+    ``is_served`` looks a session up; ``live_among`` says of many at once which of them nobody has ended. ``look_again``
+    is after how many seconds even an unnamed one is looked up (for users that the app keeps and changes by itself).
     """
 
     def __init__(
@@ -93,12 +98,14 @@ class Watch:
         *,
         clock: Clock,
         is_served: Callable[[str], Awaitable[bool]],
+        live_among: Callable[[Sequence[str]], Awaitable[Sequence[str]]] | None = None,
         look_again: float = math.inf,
     ) -> None:
         self._feed = feed
         self._clock = clock
-        self._monotonic = clock.monotonic
+        self.monotonic = clock.monotonic
         self._is_served = is_served
+        self._live_among = live_among
         self._look_again = look_again
         # So much earlier than requests need it, so that ending a connection is done within the bound as well.
         self._lead = min(feed.max_staleness / 4, _LONGEST_LEAD)
@@ -106,16 +113,22 @@ class Watch:
     def __len__(self) -> int:
         return len(self._feed.live)
 
+    @property
+    def fresh_until(self) -> float:
+        """Until when (monotonic) what the feed has told is within the bound."""
+        return self._feed.fresh_until
+
     def is_fresh(self, basis: Basis) -> bool:
         """Whether a request would be admitted on this now, without a look at anything."""
-        now = self._monotonic()
+        now = self.monotonic()
         return now < basis.deadline and now < self._feed.fresh_until
 
     def open(self, basis: Basis) -> LiveConnection:
         """From now on the feed marks this connection. To be given to :meth:`close` when it has ended."""
         session = basis.admission.session
-        due = self._monotonic() + self._look_again
-        connection = LiveConnection(session.id, basis.user_id, session.expires_at.timestamp(), due)
+        due = self.monotonic() + self._look_again
+        expires_at = session.expires_at.timestamp()
+        connection = LiveConnection(session.id, basis.user_id, expires_at, due, session.connection)
         self._feed.live.add(connection)
         # Afterwards: what the feed said before it was added, it has said to the cache.
         connection.unsure = not self.is_fresh(basis)
@@ -137,7 +150,7 @@ class Watch:
             await self._feed.ensure_fresh(ahead=self._lead if early else 0.0)
         except StoreUnavailable:
             return [(connection, "unavailable") for connection in connections]
-        now, measured = self._clock.now(), self._monotonic()
+        now, measured = self._clock.now(), self.monotonic()
         over: list[tuple[LiveConnection, Ending]] = []
         in_doubt: dict[str, list[LiveConnection]] = {}
         for connection in connections:
@@ -145,16 +158,33 @@ class Watch:
                 over.append((connection, "session_ended"))
             elif connection.named or connection.unsure or measured >= connection.due:
                 in_doubt.setdefault(connection.session_id, []).append(connection)
+        if len(in_doubt) >= _MANY and self._live_among is not None:
+            over += await self._take_ended(in_doubt, self._live_among)
         for session_id, mine in in_doubt.items():
             over += await self._look_up(session_id, mine)
         return over
 
     def pause(self, connections: Collection[LiveConnection]) -> float:
         """How many seconds may pass until these are to be judged again."""
-        now, measured = self._clock.now(), self._monotonic()
+        now, measured = self._clock.now(), self.monotonic()
         ends = min((connection.expires_at for connection in connections), default=math.inf) - now
         due = min((connection.due for connection in connections), default=math.inf) - measured
         return max(_SHORTEST_PAUSE, min(self._feed.fresh_until - self._lead - measured, ends, due))
+
+    async def _take_ended(
+        self,
+        in_doubt: dict[str, list[LiveConnection]],
+        live_among: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+    ) -> Sequence[tuple[LiveConnection, Ending]]:
+        """Take those out whose sessions have been ended: when all of a provider connection are, to look each up would
+        take longer than the bound."""
+        try:
+            live = await live_among(list(in_doubt))
+        except AdapterError as error:
+            log.debug("open connections are looked up one by one: %s", error)  # which judges the failure
+            return ()
+        gone = in_doubt.keys() - set(live)
+        return [(connection, "session_ended") for session_id in gone for connection in in_doubt.pop(session_id)]
 
     async def _look_up(
         self, session_id: str, connections: Sequence[LiveConnection]
@@ -173,7 +203,7 @@ class Watch:
             return [(connection, "unavailable") for connection in connections]
         if not is_served:
             return [(connection, "session_ended") for connection in connections]
-        again = self._monotonic() + self._look_again
+        again = self.monotonic() + self._look_again
         for connection in connections:
             connection.unsure, connection.due = False, again
         return ()

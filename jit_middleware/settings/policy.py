@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final, Literal
@@ -25,6 +25,8 @@ Normaliser = Literal["trim", "lower", "nfc", "domain"]
 
 MISSING_GROUPS: Callable[[object], MissingGroups] = choice("keep_unprivileged", "keep", "strip", "deny")
 
+#: In ``privileged_roles``: no role is ordinary.
+EVERY_ROLE: Final = "*"
 _RULE_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 _RATE: Final = re.compile(r"([1-9]\d{0,8})\s*/\s*(\S+)", re.ASCII)
 _LONGEST_GROUP: Final = 1024
@@ -69,6 +71,24 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class RoleSet:
+    """Roles that are ``named``, and if ``all_but`` is there, every other but those in it.
+
+    One is asked about by ``in``; what of some roles is not in it is ``roles - these``.
+    """
+
+    named: frozenset[str]
+    all_but: frozenset[str] | None = None
+
+    def __contains__(self, role: object) -> bool:
+        return role in self.named or (self.all_but is not None and role not in self.all_but)
+
+    def __rsub__(self, roles: frozenset[str]) -> frozenset[str]:
+        others = roles - self.named
+        return others if self.all_but is None else others & self.all_but
+
+
+@dataclass(frozen=True, slots=True)
 class ProvisioningSettings:
     """What becomes of a verified identity: whether it gets a user, which roles, and who is kept out.
 
@@ -99,6 +119,27 @@ class ProvisioningSettings:
     seat_limit: int | None = None
     seats_when_full: SeatsWhenFull = "deny"
     minimal_role: str | None = None
+
+    @property
+    def privileged(self) -> RoleSet:
+        """The roles that are privileged. With ``*`` all are but what everybody gets, unless it is named too."""
+        named = frozenset(self.privileged_roles) - {EVERY_ROLE}
+        if EVERY_ROLE not in self.privileged_roles:
+            return RoleSet(named)
+        return RoleSet(named, frozenset((*self.default_roles, *filter(None, [self.minimal_role]))))
+
+    @property
+    def never_taken_over(self) -> RoleSet:
+        """The roles whose holders' accounts are not taken over by an e-mail address."""
+        privileged = self.privileged
+        return replace(privileged, named=privileged.named | frozenset(self.link_excluded_roles))
+
+    def needs_new_login(self, gained: Collection[str]) -> bool:
+        """Whether the sessions of somebody who gains these roles have to end. With ``*`` for any role, also one that
+        others have from birth: the sessions there are were made without it."""
+        if EVERY_ROLE in self.privileged_roles:
+            return bool(gained)
+        return any(role in self.privileged_roles for role in gained)
 
 
 # --- readers ------------------------------------------------------------------------------------------------------

@@ -58,7 +58,9 @@ ROLE_CATALOGUE: Final = Setting[tuple[str, ...]](
 )
 PRIVILEGED_ROLES: Final = Setting[tuple[str, ...]](
     ("privileged_roles",), v.comma_list, (),
-    "Roles that nobody gets by birth, and only connections with `allow_privileged_roles` may grant.",
+    "Roles that nobody gets by birth, that only connections with `allow_privileged_roles` may grant, and that end the "
+    "sessions of whoever is given one. `*`: every role but those of `JIT_DEFAULT_ROLES` and `JIT_MINIMAL_ROLE`, and "
+    "any role that is given ends sessions.",
 )  # fmt: skip
 ALLOWED_DOMAINS: Final = Setting[tuple[str, ...]](
     ("allowed_domains",), v.domains, (), "E-mail domains that may enter, exact; empty admits all."

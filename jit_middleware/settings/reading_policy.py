@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from jit_middleware.settings import policy_table as pt
-from jit_middleware.settings.policy import MissingGroups, ProvisioningSettings
+from jit_middleware.settings.policy import EVERY_ROLE, MissingGroups, ProvisioningSettings
 from jit_middleware.settings.reading import Reading
 from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.values import shown
@@ -81,7 +81,8 @@ def judge_role_expression(reading: Reading, setting: str, policy: ProvisioningSe
 
 
 def _judge_shared(reading: Reading, policy: ProvisioningSettings) -> None:
-    for role in policy.privileged_roles:
+    named = [role for role in policy.privileged_roles if role != EVERY_ROLE]
+    for role in named:
         if role in policy.default_roles:
             problem = f"it gives everybody {shown(role)}, which is a privileged role."
             reading.note(reading.name(pt.DEFAULT_ROLES), problem, "remove it from the default roles.")
@@ -89,7 +90,7 @@ def _judge_shared(reading: Reading, policy: ProvisioningSettings) -> None:
             problem = f"{shown(role)} is a privileged role."
             reading.note(reading.name(pt.MINIMAL_ROLE), problem, "name a role with few rights.")
     _judge_known(reading, reading.name(pt.DEFAULT_ROLES), policy.default_roles, policy)
-    _judge_known(reading, reading.name(pt.PRIVILEGED_ROLES), policy.privileged_roles, policy)
+    _judge_known(reading, reading.name(pt.PRIVILEGED_ROLES), named, policy)
     if policy.minimal_role is not None:
         _judge_known(reading, reading.name(pt.MINIMAL_ROLE), [policy.minimal_role], policy)
     if policy.seats_when_full == "minimal_role" and policy.minimal_role is None:
@@ -101,7 +102,7 @@ def _judge_roles(reading: Reading, under: Path, policy: ProvisioningSettings) ->
     for setting, role in _granted(policy):
         place = reading.name(setting, under=under if reading.has(setting, under=under) else ())
         _judge_known(reading, place, [role], policy)
-        if role in policy.privileged_roles and not policy.allow_privileged_roles:
+        if role in policy.privileged and not policy.allow_privileged_roles:
             problem = f"it grants {shown(role)}, which is a privileged role, to people of {'.'.join(under)}."
             allowed = reading.name(pt.ALLOW_PRIVILEGED_ROLES, under=under)
             reading.note(place, problem, f"remove it, or, knowing who decides at that provider, set {allowed}=true.")

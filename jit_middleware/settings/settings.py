@@ -116,6 +116,18 @@ class Settings:
         ]
         return tuple(said)
 
+    def notes(self) -> tuple[str, ...]:
+        """What is worth knowing at start, and nothing is wrong with."""
+        policies = [self.provisioning, *(each.provisioning for each in self.connections)]
+        if self.provisioning.privileged_roles or not any(
+            each.default_roles or each.role_rules or each.group_roles or each.role_catalogue for each in policies
+        ):
+            return ()
+        return (
+            "No role is privileged (JIT_PRIVILEGED_ROLES): what somebody is given by hand, or by a login on another "
+            "device, comes to the sessions they have. Name the roles that are to wait for a new login, or * for all.",
+        )
+
 
 def _exclusive(connections: Iterable[Connection]) -> Iterator[tuple[str, ...]]:
     """The connections of one tenant that take each other's roles."""

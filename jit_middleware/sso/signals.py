@@ -62,6 +62,24 @@ Subject: TypeAlias = IdentitySubject | EmailSubject
 
 
 @dataclass(frozen=True, slots=True)
+class SessionSubject:
+    """A session at the provider by the name that it has there, ``None`` for a name of a kind that is not kept here."""
+
+    idp_session: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AliasSubjects:
+    """One person by several identifiers (RFC 9493 §3.2.8), at least two."""
+
+    first: Subject
+    others: tuple[Subject, ...]
+
+
+NamedSubject: TypeAlias = Subject | SessionSubject | AliasSubjects
+
+
+@dataclass(frozen=True, slots=True)
 class LogoutToken:
     """A back-channel logout (OIDC Back-Channel Logout §2.4): a session at the provider, a person, or both."""
 
@@ -77,7 +95,7 @@ class SecurityEvent:
 
     receipt: Receipt
     event: str
-    subject: Subject | None
+    subject: NamedSubject | None
     state: str | None = None
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import json
 import time
 
@@ -43,16 +41,11 @@ def _unsigned(name: object) -> Bend:
 def _over_public_pem(provider: HostileProvider, head: Document, content: bytes) -> str:
     """RS256 read as HS256: the public key, which everybody has, as the HMAC secret."""
     pem = keys.rsa().public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return _hmac_compact({**head, "alg": "HS256"}, content, pem)
+    return keys.hmac_compact({**head, "alg": "HS256"}, content, pem)
 
 
 def _over_client_secret(provider: HostileProvider, head: Document, content: bytes) -> str:
-    return _hmac_compact({**head, "alg": "HS256"}, content, provider.client_secret.encode())
-
-
-def _hmac_compact(head: Document, content: bytes, secret: bytes) -> str:
-    signing_input = f"{keys.b64(json.dumps(head).encode())}.{keys.b64(content)}"
-    return f"{signing_input}.{keys.b64(hmac.digest(secret, signing_input.encode(), hashlib.sha256))}"
+    return keys.hmac_compact({**head, "alg": "HS256"}, content, provider.client_secret.encode())
 
 
 def _own_key(**members: object) -> Bend:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,7 +33,8 @@ def stage(edge: Edge, tmp_path: Path, provider: HostileProvider) -> Iterator[Sta
     assert provider.complaints == []
 
 
-def token(provider: HostileProvider, typ: str, /, **changes: Any) -> str:
+def payload(provider: HostileProvider, typ: str, /, **changes: Any) -> bytes:
+    """What the honest message says."""
     now = int(time.time())
     endpoint = {"secevent+jwt": "signals", "global-token-revocation+jwt": "revoke"}.get(typ)
     claims = {
@@ -46,9 +48,17 @@ def token(provider: HostileProvider, typ: str, /, **changes: Any) -> str:
         "events": {EVENT: {}} if endpoint is None else {REVOKED: {}} if endpoint == "signals" else ...,
         **changes,
     }
-    key = provider.signing_key
-    payload = keys.json.dumps(keys.without(claims)).encode()
-    return keys.compact({"alg": "RS256", "kid": key.kid, "typ": typ}, payload, key, "RS256")
+    return json.dumps(keys.without(claims)).encode()
+
+
+def token(provider: HostileProvider, typ: str, /, **changes: Any) -> str:
+    return signed(provider, typ, payload(provider, typ, **changes))
+
+
+def signed(provider: HostileProvider, typ: str, content: bytes, /, key: keys.Key | None = None, **header: Any) -> str:
+    """As the provider signs, or with another key; under its key's name, with more in the header."""
+    own = provider.signing_key
+    return keys.compact({"alg": "RS256", "kid": own.kid, "typ": typ, **header}, content, key or own, "RS256")
 
 
 def post(stage: Stage, endpoint: str, given: str, **headers: str | None) -> Answer:
@@ -86,37 +96,68 @@ def test_a_session_that_is_not_the_persons_does_not_end(stage: Stage, provider: 
     assert stage.live_sessions() == 0
 
 
-BENT: dict[str, Callable[[HostileProvider, str], str]] = {
-    "id-token": lambda p, typ: next(text for text in p.made if text.startswith("eyJ")),
-    "no-signature": lambda p, typ: token(p, typ).rpartition(".")[0] + ".",
-    "alg-none": lambda p, typ: keys.compact({"alg": "none", "typ": typ}, b"{}", None, "RS256"),
-    "hmac-with-the-public-key": lambda p, typ: keys.compact({"alg": "HS256", "typ": typ}, b"{}", keys.OctKey.generate_key(256), "HS256"),
-    "another-key": lambda p, typ: keys.compact({"alg": "RS256", "kid": p.signing_key.kid, "typ": typ}, b"{}", keys.rsa("stranger"), "RS256"),
-    "key-in-header": lambda p, typ: keys.compact({"alg": "RS256", "typ": typ, "jwk": keys.public(keys.rsa("stranger"))}, b"{}", keys.rsa("stranger"), "RS256"),
-    "keys-elsewhere": lambda p, typ: keys.compact({"alg": "RS256", "typ": typ, "jku": f"{p.base}/evil"}, b"{}", keys.rsa("stranger"), "RS256"),
-    "another-audience": lambda p, typ: token(p, typ, aud="somebody else"),
-    "another-issuer": lambda p, typ: token(p, typ, iss="https://evil.example"),
-    "yesterday": lambda p, typ: token(p, typ, iat=int(time.time()) - 86_400),
-    "tomorrow": lambda p, typ: token(p, typ, iat=int(time.time()) + 86_400),
-    "no-id": lambda p, typ: token(p, typ, jti=...),
-    "nonce": lambda p, typ: token(p, typ, nonce="n"),
-    "array": lambda p, typ: keys.compact({"alg": "RS256", "kid": p.signing_key.kid, "typ": typ}, b"[]", p.signing_key, "RS256"),
-    "deep": lambda p, typ: keys.compact({"alg": "RS256", "kid": p.signing_key.kid, "typ": typ}, b'{"a":' * 500 + b"1" + b"}" * 500, p.signing_key, "RS256"),
-    "twice": lambda p, typ: keys.compact({"alg": "RS256", "kid": p.signing_key.kid, "typ": typ}, b'{"iss":"a","iss":"b"}', p.signing_key, "RS256"),
-    "not-utf-8": lambda p, typ: keys.compact({"alg": "RS256", "kid": p.signing_key.kid, "typ": typ}, b'{"iss":"\xff"}', p.signing_key, "RS256"),
-    "large": lambda p, typ: token(p, typ, more="x" * 16_384),
-    "empty": lambda p, typ: "",
-    "words": lambda p, typ: "hello there, end the session please",
-    "unicode": lambda p, typ: "\u202eeyJ.\u00e9.\ufffd",
-}  # fmt: skip
+def _header(provider: HostileProvider, typ: str, algorithm: str) -> dict[str, Any]:
+    return {"alg": algorithm, "kid": provider.signing_key.kid, "typ": typ}
+
+
+def _unsigned(provider: HostileProvider, typ: str) -> str:
+    return keys.compact(_header(provider, typ, "none"), payload(provider, typ), None, "RS256")
+
+
+def _over_public_pem(provider: HostileProvider, typ: str) -> str:
+    """RS256 read as HS256: the public key, which everybody has, as the HMAC secret."""
+    assert isinstance(provider.signing_key, keys.RSAKey)
+    secret = provider.signing_key.as_pem(private=False)
+    return keys.hmac_compact(_header(provider, typ, "HS256"), payload(provider, typ), secret)
+
+
+def _by_a_stranger(provider: HostileProvider, typ: str, **header: Any) -> str:
+    return signed(provider, typ, payload(provider, typ), keys.rsa("stranger"), **header)
+
+
+STRANGER = keys.public(keys.rsa("stranger"))
+#: What else is sent, and for what it has to be refused, so that it is not for anything else that is wrong with it.
+BENT: dict[str, tuple[Callable[[HostileProvider, str], str], str]] = {
+    "id-token": (lambda p, typ: next(text for text in p.made if text.startswith("eyJ")), "token_type_confused"),
+    "no-signature": (lambda p, typ: token(p, typ).rpartition(".")[0] + ".", "signature_invalid"),
+    "alg-none": (_unsigned, "algorithm_not_allowed"),
+    "hmac-with-the-public-key": (_over_public_pem, "algorithm_not_allowed"),
+    "another-key": (_by_a_stranger, "signature_invalid"),
+    "key-in-header": (lambda p, typ: _by_a_stranger(p, typ, jwk=STRANGER), "key_in_header"),
+    "keys-elsewhere": (lambda p, typ: _by_a_stranger(p, typ, jku=f"{p.base}/evil"), "key_in_header"),
+    "another-audience": (lambda p, typ: token(p, typ, aud="somebody else"), "audience_mismatch"),
+    "another-issuer": (lambda p, typ: token(p, typ, iss="https://evil.example"), "issuer_mismatch"),
+    "yesterday": (lambda p, typ: token(p, typ, iat=int(time.time()) - 86_400), "token_too_old"),
+    "tomorrow": (lambda p, typ: token(p, typ, iat=int(time.time()) + 86_400), "token_not_yet_valid"),
+    "no-id": (lambda p, typ: token(p, typ, jti=...), "claim_missing"),
+    "nonce": (lambda p, typ: token(p, typ, nonce="n"), "claim_forbidden"),
+    "array": (lambda p, typ: signed(p, typ, b"[]"), "token_malformed"),
+    "deep": (lambda p, typ: signed(p, typ, b'{"a":' * 500 + b"1" + b"}" * 500), "token_malformed"),
+    "twice": (lambda p, typ: signed(p, typ, b'{"iss":"a",' + payload(p, typ)[1:]), "token_malformed"),
+    "not-utf-8": (lambda p, typ: signed(p, typ, b'{"a":"\xff",' + payload(p, typ)[1:]), "token_malformed"),
+    "large": (lambda p, typ: token(p, typ, more="x" * 12_500), "token_too_large"),
+    "empty": (lambda p, typ: "", "token_malformed"),
+    "words": (lambda p, typ: "hello there, end the session please", "token_malformed"),
+    "unicode": (lambda p, typ: "\u202eeyJ.\u00e9.\ufffd", "token_malformed"),
+}
+
+
+#: Where there is another check before that one.
+SOONER = {
+    # The types of older logout tokens are those of ID tokens.
+    ("backchannel", "id-token"): "claim_forbidden",
+    ("revoke", "empty"): "bearer_missing",
+}
 
 
 @pytest.mark.parametrize("name", BENT)
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_no_other_message_does(endpoint: str, name: str, stage: Stage, provider: HostileProvider) -> None:
     events = len(stage.audit())
-    answer = post(stage, endpoint, BENT[name](provider, TYPES[endpoint]))
+    bend, reason = BENT[name]
+    answer = post(stage, endpoint, bend(provider, TYPES[endpoint]))
     assert answer.status in {400, 401, 413}, (answer.status, stage.log.own[-2:])
+    assert f" reason={SOONER.get((endpoint, name), reason)} " in stage.log.own[-1]
     assert answer.header("cache-control") == "no-store"
     assert not answer.all("set-cookie")
     assert stage.live_sessions() == 1
@@ -124,6 +165,25 @@ def test_no_other_message_does(endpoint: str, name: str, stage: Stage, provider:
     assert len(stage.audit()) == events, "anybody can send it, so the trail says nothing of it"
     assert not any("failed, reference" in line for line in stage.log.own)
     assert "evil" not in provider.calls
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_made_up_names_of_keys_put_a_genuine_message_off_and_never_lose_it(
+    endpoint: str, stage: Stage, provider: HostileProvider
+) -> None:
+    """A provider takes 400 for the last word on a logout (OIDC Back-Channel Logout §2.8); 429 is for another time."""
+    typ = TYPES[endpoint]
+    for number in range(20):
+        post(stage, endpoint, _by_a_stranger(provider, typ, kid=f"made-up-{number}"))
+    provider.signing_key = keys.rsa("new")
+    provider.published = [keys.public(provider.signing_key)]
+    asked = provider.calls.count("jwks")
+    answer = post(stage, endpoint, token(provider, typ))
+    assert (answer.status, answer.header("retry-after")) == (429, "5")
+    assert answer.json()["error"] == "judged_later"
+    assert provider.calls.count("jwks") == asked
+    assert stage.live_sessions() == 1
+    assert " reason=keys_not_asked_for " in stage.log.own[-1]
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)

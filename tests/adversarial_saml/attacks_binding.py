@@ -137,6 +137,7 @@ TIMES = [
     signed_so("Response too old", put(".", IssueInstant=at(-661)), Reason.ISSUED_TOO_LONG_AGO),
     signed_so("signed in in the future", put(STATEMENT, AuthnInstant=at(61)), Reason.ISSUED_IN_FUTURE),
     signed_so("session over", put(STATEMENT, SessionNotOnOrAfter=at(-60)), Reason.SESSION_ENDED),
+    signed_so("session over just now", put(STATEMENT, SessionNotOnOrAfter=at(0)), Reason.SESSION_ENDED),
     *(
         signed_so(f"time written as {written!r}", put(DATA, NotOnOrAfter=written), Reason.TIME_MALFORMED)
         for written in (

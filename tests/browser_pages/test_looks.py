@@ -49,6 +49,13 @@ def confirm_logout(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/_jit/logout")
 
 
+def confirm_late_logout(site: Site, page: Page) -> None:
+    alice = site.person("alice")
+    site.sign_in(page, alice)
+    site.operate("sessions", "revoke", "--user", alice)
+    page.goto(f"{site.url}/_jit/logout")
+
+
 def signed_out(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/_jit/signed-out")
 
@@ -144,6 +151,7 @@ BROKEN = (
 PAGES: Mapping[str, tuple[Callable[[Site, Page], None], str, int]] = {
     "chooser": (chooser, "Sign in", 200),
     "confirm_logout": (confirm_logout, "Sign out of The Intranet?", 200),
+    "confirm_late_logout": (confirm_late_logout, "Sign out of The Intranet?", 200),
     "signed_out": (signed_out, "You are signed out", 200),
     "refused": (refused, "You were not let in", 403),
     "not_found": (not_found, "Nothing is here", 404),
@@ -171,6 +179,7 @@ ENV = {
     "account_pending": {"JIT_INITIAL_STATUS": "pending"},
     "account_suspended": {"JIT_REVOCATION_MAX_STALENESS": "0s"},
     "account_closed": {"JIT_REVOCATION_MAX_STALENESS": "0s"},
+    "confirm_late_logout": {"JIT_REVOCATION_MAX_STALENESS": "0s"},
     "seats_full": {"JIT_SEAT_LIMIT": "1"},
     "creation_limited": {"JIT_CREATION_RATE": "1/1h"},
 }

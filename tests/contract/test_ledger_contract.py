@@ -19,6 +19,7 @@ from jit_middleware.model import (
     IdentityLink,
     Profile,
     ProfileChanges,
+    SessionChoice,
     SessionRecord,
     Status,
     User,
@@ -523,12 +524,42 @@ def test_sessions_end_that_match_every_selector(rig: Rig, selectors: dict[str, s
     assert {record.id for record in records} == ended
     assert all(record.ended_at == AT for record in records)
     entries = [(entry.kind, entry.key) for entry in feed_after(rig, 0).entries]
-    assert entries == (
-        [("user", "a")] if set(selectors) == {"user_id"} else [("session", name) for name in sorted(ended)]
-    )
+    alone = {("user_id",): [("user", "a")], ("connection",): [("connection", "saml")]}
+    assert entries == alone.get(tuple(selectors), [("session", name) for name in sorted(ended)])
     left = rig.run(rig.ledger.transaction(lambda tx: tx.list_sessions()))
     assert {record.id for record in left} == {"a1", "a2", "b1"} - ended
     assert rig.run(rig.ledger.transaction(end)) == []
+
+
+@pytest.mark.parametrize(
+    ("selectors", "ended"),
+    [
+        ({"nameless": True}, {"a1", "b1", "c1", "d1"}),
+        ({"nameless": True, "user_id": "a"}, {"a1"}),
+        ({"nameless": True, "connection": "oidc", "issuer": ISSUER, "subject": "alice", "user_id": "a"}, {"a1"}),
+        ({"nameless": True, "connection": "oidc", "issuer": ISSUER, "subject": "Alice"}, {"b1"}),
+        ({"nameless": True, "connection": "oidc", "issuer": f"{ISSUER}/", "subject": "alice"}, set()),
+        ({"nameless": True, "connection": "saml"}, {"c1"}),
+        ({"nameless": True, "idp_session": "idp-1"}, set()),
+        ({"nameless": False, "user_id": "a"}, {"a1", "a2", "a3"}),
+    ],
+    ids=["all", "user", "identity", "other-case", "other-issuer", "connection", "named-as-well", "named-or-not"],
+)
+def test_sessions_that_the_provider_gave_no_name_end_alone(rig: Rig, selectors: SessionChoice, ended: set[str]) -> None:
+    async def start(tx: Transaction) -> None:
+        await tx.add_session(session("a1", "a", idp_session=None))
+        await tx.add_session(session("a2", "a"))
+        await tx.add_session(session("a3", "a", idp_session="-"))
+        await tx.add_session(session("b1", "b", idp_session=None, subject="Alice"))
+        await tx.add_session(session("c1", "c", idp_session=None, connection="saml"))
+        await tx.add_session(session("d1", "d", idp_session=None, issuer="https://other.example"))
+        await tx.add_session(session("over", "a", idp_session=None, expires_at=AT - 1))
+
+    do(rig, start)
+    records = rig.run(rig.ledger.transaction(lambda tx: tx.end_sessions(AT, **selectors)))
+    assert {record.id for record in records} == ended
+    left = rig.run(rig.ledger.transaction(lambda tx: tx.list_sessions()))
+    assert {record.id for record in left} == {"a1", "a2", "a3", "b1", "c1", "d1"} - ended
 
 
 def test_ending_sessions_needs_a_selector(rig: Rig) -> None:
@@ -552,6 +583,28 @@ def test_sessions_are_listed_newest_first(rig: Rig) -> None:
     do(rig, start)
     assert [s.id for s in rig.run(rig.ledger.transaction(lambda tx: tx.list_sessions(limit=3)))] == ["s4", "s3", "s2"]
     assert [s.id for s in rig.run(rig.ledger.transaction(lambda tx: tx.list_sessions(user_id="b")))] == ["s3", "s1"]
+
+
+@pytest.mark.parametrize(
+    ("selectors", "listed"),
+    [
+        ({"session_id": "s1"}, ["s1"]),
+        ({"session_id": "S1"}, []),
+        ({"session_id": "s1", "user_id": "a"}, []),
+        ({"connection": "oidc", "idp_session": "at-the-provider-0"}, ["s2", "s0"]),
+        ({"connection": "other", "idp_session": "at-the-provider-0"}, []),
+        ({"idp_session": "at-the-provider-0\ud800"}, []),
+    ],
+    ids=["id", "id-in-other-case", "id-of-another", "idp", "idp-elsewhere", "no-text"],
+)
+def test_sessions_are_listed_by_everything_named(rig: Rig, selectors: SessionChoice, listed: list[str]) -> None:
+    async def start(tx: Transaction) -> None:
+        for number in range(4):
+            mine = session(f"s{number}", "ab"[number % 2], created_at=AT + number)
+            await tx.add_session(replace(mine, idp_session=f"at-the-provider-{number % 2}"))
+
+    do(rig, start)
+    assert [s.id for s in rig.run(rig.ledger.transaction(lambda tx: tx.list_sessions(**selectors)))] == listed
 
 
 def test_activity_is_recorded_forward_only(rig: Rig) -> None:

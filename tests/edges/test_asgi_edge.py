@@ -98,6 +98,17 @@ def test_headers_that_nobody_expects_keep_no_request_from_being_admitted() -> No
     assert (gate.admitted, gate.requests) == ([("/", f"a=1; {OURS}")], [])
 
 
+@pytest.mark.parametrize("name", [b"upgrade", b"Upgrade"])
+@pytest.mark.parametrize("upgrade", [b"websocket", b"foo, WebSocket", b"h2c"])
+def test_what_may_be_a_handshake_is_not_answered_from_memory(name: bytes, upgrade: bytes) -> None:
+    gate, given = FakeGate(), scope()
+    given["headers"].append((name, upgrade))
+    seen = seen_by_app(gate, given)
+    assert (name, upgrade) in seen["headers"]
+    assert gate.admitted == []
+    assert [request.kind for request in gate.requests] == ["websocket" if b"ocket" in upgrade else "http"]
+
+
 def test_headers_that_can_be_read_only_once_are_enough() -> None:
     for way in ("cached", "decided", "anonymous"):
         seen = seen_by_app(FakeGate(way), scope() | {"headers": iter([(b"host", b"a"), (b"cookie", b"a=1")])})

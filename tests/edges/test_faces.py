@@ -317,6 +317,7 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
         REQUEST_ID.set("r-2")
         return [
             await face.find_session("s"),
+            await face.live_among(["s", "t"]),
             await face.has_provider_session("c", "s"),
             await face.claim_probe("s", due=1, lease=2),
             await face.settle_probe("s", lease=2, probe_at=3, failing_since=None, refresh_token="t"),
@@ -328,6 +329,7 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
 
     assert asyncio.run(work()) == [
         ("find_session", ("s",), {}),
+        ("live_among", (["s", "t"],), {}),
         ("has_provider_session", ("c", "s"), {}),
         ("claim_probe", ("s",), {"due": 1, "lease": 2}),
         ("settle_probe", ("s",), {"lease": 2, "probe_at": 3, "failing_since": None, "refresh_token": "t"}),
@@ -336,7 +338,7 @@ def test_a_sync_ledger_under_asgi_hops_once_for_each_call() -> None:
         ("list_users", (), {"limit": 2, "after": "u", "status": Status.PENDING}),
         ("prune", (9,), {}),
     ]
-    assert len(fake.threads) == 8
+    assert len(fake.threads) == 9
     assert threading.get_ident() not in fake.threads
     assert set(fake.contexts) == {"r-2"}
 

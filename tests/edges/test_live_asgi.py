@@ -109,6 +109,40 @@ def test_a_websocket_of_a_revoked_session_hears_of_a_disconnect_and_the_client_o
     sure(story)
 
 
+@pytest.mark.parametrize("connection", [SESSION.connection, "other"])
+def test_a_websocket_ends_with_all_sessions_of_its_connection_and_not_with_those_of_another(connection: str) -> None:
+    async def story() -> None:
+        gate, client = FakeGate(), Client({"type": "websocket.connect"})
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            while (await receive())["type"] != "websocket.disconnect":
+                pass
+
+        task = begin(gate, lint(app), websocket(), client)
+        await client.has_got(1)
+        await gate.feed.ensure_fresh()
+        gate.served.clear()
+        gate.store.append("connection", connection)
+        if connection == SESSION.connection:
+            gate.feed.hurry()
+            await task
+            assert client.sent[1:] == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+        else:
+            (mine,) = gate.feed.live._open
+            mine.unsure = False
+            gate.feed.hurry()
+            await gate.feed.ensure_fresh()
+            assert await gate.watch.ended([mine]) == []
+            assert not mine.named
+            client.inbox.put_nowait({"type": "websocket.disconnect", "code": 1001})
+            await task
+        await nothing_left(gate)
+
+    sure(story)
+
+
 def test_a_websocket_whose_app_waits_for_something_else_is_closed_all_the_same() -> None:
     async def story() -> None:
         gate, client, diary = FakeGate(), Client({"type": "websocket.connect"}), []

@@ -92,11 +92,31 @@ def test_a_dropped_entry_is_looked_up(gate: FakeGate, fake_clock: FakeClock) -> 
         next(parts)
 
 
-@pytest.mark.parametrize("change", ["roles", "another session"])
+def test_a_body_ends_with_all_sessions_of_its_connection(gate: FakeGate, fake_clock: FakeClock) -> None:
+    parts = iter(serve(gate, Body(b"a", b"b", b"c")))
+    assert [next(parts), next(parts)] == [b"a", b"b"]
+    gate.served.clear()
+    gate.looked_up.clear()
+    gate.store.append("connection", SESSION.connection)
+    fake_clock.advance(1.0)
+    with pytest.raises(SessionEnded):
+        next(parts)
+    assert gate.looked_up == [SESSION.id], "it may have begun since"
+
+
+NO_END = {
+    "roles": ("user", "7"),
+    "another session": ("session", "s-2"),
+    "its connection, before": ("connection", "oidc"),
+    "another connection": ("connection", "other"),
+}
+
+
+@pytest.mark.parametrize("change", NO_END)
 def test_what_ends_no_session_ends_no_body(gate: FakeGate, fake_clock: FakeClock, change: str) -> None:
     parts = iter(serve(gate, Body(b"a", b"b", b"c")))
     assert [next(parts), next(parts)] == [b"a", b"b"]
-    gate.store.append(*(("user", "7") if change == "roles" else ("session", "s-2")))
+    gate.store.append(*NO_END[change])
     fake_clock.advance(1.0)
     assert next(parts) == b"c"
 

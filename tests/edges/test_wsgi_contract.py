@@ -330,7 +330,7 @@ def test_keys_we_do_not_own_are_kept_with_their_identity(wrap: Wrap) -> None:
     extra = {"werkzeug.request": marker, "gunicorn.socket": marker, "HTTP_ORIGIN": "http://app.test", "HTTPS": "on"}
     given = environ(**extra)
     seen = seen_by(wrap, given)
-    ours = {"HTTP_COOKIE", "REMOTE_USER", "AUTH_TYPE", "jit.user", "jit.session"}
+    ours = {"HTTP_COOKIE", "REMOTE_USER", "AUTH_TYPE", "jit.user", "jit.session", "jit.is_live"}
     assert {key: value for key, value in seen.items() if key not in ours} == {
         key: value for key, value in given.items() if key not in ours
     }

@@ -61,12 +61,21 @@ def test_the_app_sees_the_user(way: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("upgrade", ["websocket", "WebSocket, foo", "h2c", ""])
+def test_what_may_be_a_handshake_is_not_answered_from_memory(upgrade: str) -> None:
+    gate = FakeGate()
+    seen_by_app(gate, environ(HTTP_COOKIE=OURS, HTTP_UPGRADE=upgrade))
+    assert gate.admitted == []
+    assert [request.kind for request in gate.requests] == ["websocket" if "socket" in upgrade.lower() else "http"]
+
+
 FORGED = {
     "REMOTE_USER": "admin",
     "AUTH_TYPE": "Basic",
     "REMOTE_IDENT": "admin",
     "jit.user": "admin",
     "jit.session": "x",
+    "jit.is_live": "x",
     "HTTP_REMOTE_USER": "admin",
     "HTTP_X_REMOTE_USER": "admin",
     "HTTP_X_FORWARDED_USER": "admin",

@@ -2,6 +2,9 @@
 
 PKCE is required, every answer carries ``iss`` (RFC 9207), nobody is asked for consent. The issuer is on 127.0.0.1: an
 application a browser signs in to belongs on ``http://localhost:<port>``, so that the two are different sites, as in life.
+
+The library is there twice: as it is now, and the last version that signs people out in frames (OIDC Front-Channel
+Logout), which no later one does.
 """
 
 from __future__ import annotations
@@ -89,6 +92,7 @@ class Provider:
         clients: Sequence[Mapping[str, object]] = (),
         users: Mapping[str, Mapping[str, object]] | None = None,
         claims_in: ClaimsIn = "id_token",
+        front_channel: bool = False,
     ) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="oidc-provider-"))
         self._clients = {str(metadata["client_id"]): dict(metadata) for metadata in clients}
@@ -96,6 +100,7 @@ class Provider:
             sub: {"password": PASSWORD, "claims": dict(claims)} for sub, claims in (users or PEOPLE).items()
         }
         self._claims_in: ClaimsIn = claims_in
+        self._front_channel = front_channel
         self._keys = fresh_keys()
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
@@ -108,12 +113,16 @@ class Provider:
         """Run the provider, on the same port as before when it ran before."""
         if self._process is not None:
             return
+        library = "oidc-provider-frontchannel" if self._front_channel else "oidc-provider"
+        if not (NODE_SOURCES / "node_modules" / library).is_dir():
+            raise MissingPart(f"npm {library}")
         config = {
             "port": self._port,
             "keys": self._keys,
             "clients": list(self._clients.values()),
             "users": self._users,
             "claimsIn": self._claims_in,
+            "frontChannel": self._front_channel,
         }
         config_file = self._folder / "config.json"
         config_file.write_text(json.dumps(config), encoding="utf-8")
@@ -189,6 +198,7 @@ class Provider:
 
     def withdraw(self, sub: str) -> None:
         """Take back everything that this person's logins have granted: refresh tokens are refused from now on."""
+        assert not self._front_channel, "the older version has no grants of persons to take back"
         self._tell("withdraw", {"sub": sub})
 
     def rotate_keys(self, *, keep_old: bool = True) -> Sequence[str]:
@@ -196,11 +206,6 @@ class Provider:
         self._keys = [*fresh_keys(), *(self._keys if keep_old else [])]
         self._tell("keys", {"keys": self._keys})
         return [str(key["kid"]) for key in self._keys]
-
-    def show(self, html: str) -> str:
-        """Put a page of one's own on the provider's origin, in the place of the one before; its URL."""
-        self._tell("page", {"html": html})
-        return f"{self.issuer}/_test/page"
 
     @contextmanager
     def claims_only_in(self, place: ClaimsIn) -> Iterator[None]:
@@ -251,9 +256,10 @@ def oidc_provider(
     clients: Sequence[Mapping[str, object]] = (),
     users: Mapping[str, Mapping[str, object]] | None = None,
     claims_in: ClaimsIn = "id_token",
+    front_channel: bool = False,
 ) -> Iterator[Provider]:
-    """A provider of one's own, for as long as the block lasts."""
-    provider = Provider(clients=clients, users=users, claims_in=claims_in)
+    """A provider of one's own, for as long as the block lasts; with ``front_channel`` it is the older version."""
+    provider = Provider(clients=clients, users=users, claims_in=claims_in, front_channel=front_channel)
     try:
         provider.start()
         yield provider
@@ -283,8 +289,6 @@ def fresh_keys() -> list[dict[str, object]]:
 
 def node() -> str:
     """The Node.js to run: the machine's own when it is new enough, else the one from the wheel."""
-    if not (NODE_SOURCES / "node_modules" / "oidc-provider").is_dir():
-        raise MissingPart("npm oidc-provider")
     own = shutil.which("node")
     if own is not None and _version(own) >= OLDEST_NODE:
         return own

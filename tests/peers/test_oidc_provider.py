@@ -80,6 +80,7 @@ def test_discovery_names_what_the_tests_rely_on(provider: Provider) -> None:
     assert metadata["authorization_response_iss_parameter_supported"] is True
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     assert metadata["backchannel_logout_session_supported"] is True
+    assert "frontchannel_logout_supported" not in metadata, "for which the older version is there"
     assert {"end_session_endpoint", "pushed_authorization_request_endpoint"} <= metadata.keys()
     assert "form_post" in metadata["response_modes_supported"]
     assert {"client_secret_basic", "client_secret_post", "private_key_jwt"} <= set(

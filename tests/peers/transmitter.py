@@ -24,22 +24,27 @@ SSF = "https://schemas.openid.net/secevent/ssf/event-type/"
 class _KeyServer(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, keys: Mapping[str, object]) -> None:
+    def __init__(self, keys: Callable[[], bytes]) -> None:
         super().__init__(("127.0.0.1", 0), _KeyHandler)
-        self.body = json.dumps(dict(keys)).encode()
+        self.keys = keys
 
 
 class _KeyHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert isinstance(self.server, _KeyServer)
+        body = self.server.keys()
         self.send_response(200 if self.path == "/keys" else 404)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.server.body)))
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(self.server.body)
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the console is the tests'."""
+
+
+def _new_key() -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": f"signals-{uuid.uuid4()}", "alg": "RS256", "use": "sig"})
 
 
 class Transmitter:
@@ -47,8 +52,9 @@ class Transmitter:
 
     def __init__(self, now: Callable[[], int]) -> None:
         self.now = now
-        self.key = RSAKey.generate_key(2048, {"kid": f"signals-{uuid.uuid4()}", "alg": "RS256", "use": "sig"})
-        self._server = _KeyServer({"keys": [self.key.as_dict(private=False)]})
+        self.key = _new_key()
+        self.asked_for_keys = 0
+        self._server = _KeyServer(self._keys)
         self.issuer = f"http://127.0.0.1:{self._server.server_port}"
         self.jwks_uri = f"{self.issuer}/keys"
 
@@ -62,6 +68,14 @@ class Transmitter:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def change_key(self) -> None:
+        """The only key is another one from now on."""
+        self.key = _new_key()
+
+    def _keys(self) -> bytes:
+        self.asked_for_keys += 1
+        return json.dumps({"keys": [self.key.as_dict(private=False)]}).encode()
 
     def event(self, audience: str, event: str, sub_id: object = None, said: object = None, **changes: object) -> str:
         """A security event token; a change to ``...`` leaves a claim out."""

@@ -255,9 +255,14 @@ def test_account_without_a_password_is_an_administrators_matter(place: Place) ->
     assert len(place.accounts.list_users()) == 1, "no account beside it"
 
 
-@pytest.mark.parametrize("setting", ["JIT_PRIVILEGED_ROLES", "JIT_LINK_EXCLUDED_ROLES"])
-def test_administrator_is_not_adopted_even_by_password(build: StageBuilder, tmp_path: Path, setting: str) -> None:
-    place = Place(build, tmp_path, **{setting: "admin"})
+@pytest.mark.parametrize(
+    ("setting", "roles"),
+    [("JIT_PRIVILEGED_ROLES", "admin"), ("JIT_PRIVILEGED_ROLES", "*"), ("JIT_LINK_EXCLUDED_ROLES", "admin")],
+)
+def test_administrator_is_not_adopted_even_by_password(
+    build: StageBuilder, tmp_path: Path, setting: str, roles: str
+) -> None:
+    place = Place(build, tmp_path, **{setting: roles})
     old = place.register()
     place.accounts.set_roles(old.id, ("admin",))
     refused = arrive(place.stage, place.alice)

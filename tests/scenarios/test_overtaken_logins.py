@@ -81,12 +81,29 @@ def address(stage: BentStage) -> dict[str, str]:
     return {"format": "email", "email": str(stage.provider.person["email"]).upper()}
 
 
+def aliases(mine: dict[str, str]) -> dict[str, object]:
+    return {"format": "aliases", "identifiers": [{"format": "opaque", "id": "nobody"}, mine]}
+
+
 #: How the provider says it, and what it hears where nobody has been here before, and where somebody has.
 WAYS: dict[str, tuple[Callable[[Client, BentStage], Answer], int, int]] = {
     "sid": (lambda client, stage: backchannel(client, stage, sid=SID), 200, 200),
     "sub": (lambda client, stage: backchannel(client, stage, sub=subject(stage)), 200, 200),
     "sid-and-sub": (lambda client, stage: backchannel(client, stage, sid=SID, sub=subject(stage)), 200, 200),
     "event": (lambda client, stage: pushed(client, stage, REVOKED, iss_sub(stage)), 202, 202),
+    "event-by-aliases": (lambda client, stage: pushed(client, stage, REVOKED, aliases(iss_sub(stage))), 202, 202),
+    "event-by-an-address-among-others": (
+        lambda client, stage: pushed(client, stage, REVOKED, aliases(address(stage))),
+        202,
+        202,
+    ),
+    "event-of-a-session": (
+        lambda client, stage: pushed(
+            client, stage, REVOKED, {"format": "complex", "session": {"format": "opaque", "id": SID}}
+        ),
+        202,
+        202,
+    ),
     "event-by-address": (lambda client, stage: pushed(client, stage, REVOKED, address(stage)), 202, 202),
     "revocation": (lambda client, stage: globally(client, stage, iss_sub(stage)), 404, 204),
     "revocation-by-address": (lambda client, stage: globally(client, stage, address(stage)), 404, 204),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from jit_middleware import Profile
 from jit_middleware.bridge import step
 from jit_middleware.model import IdentityLink, SessionRecord
@@ -92,3 +94,39 @@ def test_session_of_before_does_not_rise_with_its_owner(build: StageBuilder) -> 
     assert stage.client.get("/").status == 302
     assert raised.get("/").status == 200
     assert [event.reason for event in stage.events("session.ended")] == ["role_granted"] * 2
+
+
+def test_no_session_of_before_rises_at_all_where_every_role_is_privileged(build: StageBuilder) -> None:
+    stage = build(
+        JIT_PRIVILEGED_ROLES="*",
+        JIT_DEFAULT_ROLES="member",
+        JIT_OIDC_ALLOW_PRIVILEGED_ROLES="true",
+        JIT_GROUP_ROLES='{"staff": ["writer"]}',
+        JIT_OIDC_SCOPES="openid email profile groups",
+    )
+    alice = stage.person("alice", groups=["x"])
+    assert stage.sign_in(alice).json()["user"]["roles"] == ["member"]
+    phone = stage.client.another()
+    assert stage.sign_in(alice, client=phone).json()["user"]["roles"] == ["member"]
+    stage.clock.advance(1.0)
+    assert stage.client.get("/").status == 200, "a login that brings nothing new ends nothing"
+    stage.person("alice", groups=["staff"])
+    raised = stage.client.another()
+    assert stage.sign_in(alice, client=raised).json()["user"]["roles"] == ["member", "writer"]
+    stage.clock.advance(1.0)
+    assert [client.get("/").status for client in (stage.client, phone, raised)] == [302, 302, 200]
+    assert [event.reason for event in stage.events("session.ended")] == ["role_granted"] * 2
+    assert stage.sign_in(alice, client=stage.client.another()).status == 200
+    stage.clock.advance(1.0)
+    assert raised.get("/").status == 200
+
+
+def test_the_log_at_start_notes_that_no_role_is_privileged(
+    build: StageBuilder, caplog: pytest.LogCaptureFixture
+) -> None:
+    note = ("jit_middleware", "INFO", "No role is privileged (JIT_PRIVILEGED_ROLES)")
+    with caplog.at_level("INFO", logger="jit_middleware"):
+        build(JIT_DEFAULT_ROLES="member", JIT_PRIVILEGED_ROLES="*")
+        assert note not in [(one.name, one.levelname, one.getMessage()[: len(note[2])]) for one in caplog.records]
+        build(JIT_DEFAULT_ROLES="member")
+    assert note in [(one.name, one.levelname, one.getMessage()[: len(note[2])]) for one in caplog.records]

@@ -1,7 +1,6 @@
-"""A sign-out that begins at the provider: back-channel with the real one, front-channel with a page of its own.
+"""A sign-out that begins at the provider: back-channel with the real one, front-channel as its page's frame asks.
 
-npm oidc-provider no longer sends front-channel logouts, so that request is made here as a frame on a provider's page
-makes it; ``tests.browser_pages`` shows such a page in a real browser.
+Frames need a browser: ``tests.browser_pages.test_provider_logout`` has a real one, before the page of a real provider.
 """
 
 from __future__ import annotations

@@ -386,3 +386,34 @@ def test_an_id_token_at_its_end_begins_no_session_that_it_would_end(bent: Make) 
     assert page.status == 403
     [event] = stage.events("login.refused")
     assert event.reason == "token_expired"
+
+
+@pytest.mark.parametrize("past", [0, 1, 20, 59])
+def test_a_session_that_has_ended_at_the_provider_begins_none_here(bent: Make, past: int) -> None:
+    """IPSIE SL1: the skew is for clocks; by our own clock such a session would be over before its cookie is set."""
+    stage = bent(JIT_OIDC_CLOCK_SKEW="60s")
+    stage.told["session_expiry"] = lambda: stage.clock.now() - past
+    page = stage.through(stage.client.get("/"))
+    assert (page.status, page.header("location")) == (403, None)
+    assert [line for line in page.all("set-cookie") if line.startswith("jit=")] == []
+    [event] = stage.events("login.refused")
+    assert event.reason == "session_ended"
+    assert stage.events("login.succeeded") == []
+
+
+def test_a_session_with_two_seconds_left_is_served_for_them_and_then_refused(bent: Make) -> None:
+    """No loop, and no page that blames the cookies: the provider's next answer says itself that it is over."""
+    stage = bent()
+    ends = stage.clock.now() + 2
+    stage.told["session_expiry"] = ends
+    landed = stage.through(stage.client.get("/"))
+    assert landed.status == 303
+    [cookie] = [line for line in landed.all("set-cookie") if line.startswith("jit=")]
+    assert "; Max-Age=2;" in cookie
+    stage.clock.advance(1)
+    assert stage.client.get(landed.location).status == 200
+    stage.clock.advance(1)
+    page = stage.through(stage.client.get(landed.location))
+    assert page.status == 403
+    assert [event.reason for event in stage.events("login.refused")] == ["session_ended"]
+    assert len(stage.events("login.succeeded")) == 1

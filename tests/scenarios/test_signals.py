@@ -16,6 +16,7 @@ from jit_middleware.ports import Transaction
 from tests.client import Client
 from tests.peers.transmitter import CAEP, RISC, SSF, Transmitter
 from tests.scenarios.conftest import Stage, StageBuilder
+from tests.scenarios.linking import live_sessions
 from tests.worlds import Answer
 
 SIGNALS = "http://localhost:8000/_jit/signals/oidc"
@@ -66,10 +67,14 @@ class Told:
 def told(build: StageBuilder) -> Iterator[Callable[..., Told]]:
     with ExitStack() as closing:
 
-        def make(**env: str) -> Told:
+        def make(*, with_sid: bool = False, **env: str) -> Told:
             transmitter = closing.enter_context(Transmitter(lambda: 0))
             known = {"JIT_OIDC_SIGNALS_ISSUER": transmitter.issuer, "JIT_OIDC_SIGNALS_JWKS_URI": transmitter.jwks_uri}
-            return Told(build(**{**known, **env}), transmitter)
+            registration = {
+                "backchannel_logout_uri": "http://localhost:9/",
+                "backchannel_logout_session_required": True,
+            }
+            return Told(build(registration=registration if with_sid else {}, **{**known, **env}), transmitter)
 
         yield make
 
@@ -172,6 +177,133 @@ def test_whoever_is_not_this_connections_to_name_stays_in(
     assert at.tell(SESSION_REVOKED, named).status == 202, "the transmitter learns nothing about who is here"
     assert at.is_in()
     assert at.signals() == [("failure", reason)]
+
+
+def aliases(*identifiers: object) -> dict[str, object]:
+    """RFC 9493 §3.2.8."""
+    return {"format": "aliases", "identifiers": list(identifiers)}
+
+
+@pytest.mark.parametrize("place", ["first", "last", "user"])
+def test_a_person_may_be_named_by_several_identifiers(told: Callable[..., Told], place: str) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.com")
+    name, alice = at.person("alice")
+    others = (
+        {"format": "phone_number", "phone_number": "+1"},
+        {"format": "email", "email": f"{name}@example.org"},
+        {"format": "iss_sub", "iss": "https://other.example", "sub": name},
+        {"format": "opaque", "id": "nobody"},
+    )
+    sub_id = aliases(alice, *others) if place == "first" else aliases(*others, alice)
+    if place == "user":
+        sub_id = {"format": "complex", "user": sub_id, "device": {"format": "opaque", "id": "d"}}
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, sub_id)
+    assert [at.push(token).status for _ in range(2)] == [202, 202]
+    assert not at.is_in()
+    [received] = at.stage.events("signal.received")
+    assert (received.outcome, received.data["sessions_ended"]) == ("success", 1)
+    assert name not in json.dumps(dict(received.data))
+
+
+def test_everybody_who_is_named_by_one_of_several_identifiers_is_meant(told: Callable[..., Told]) -> None:
+    """An address may have gone from one person to another: of two whom it may mean, both sign in again."""
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    _, alice = at.person("alice")
+    bob, desk = at.stage.person("bob"), at.stage.client.another()
+    at.stage.sign_in(bob, client=desk)
+    eve = at.stage.client.another()
+    at.stage.sign_in(at.stage.person("eve"), client=eve)
+    sub_id = aliases(
+        alice, {"format": "email", "email": f"{bob}@example.org"}, {"format": "email", "email": "x@y.example"}
+    )
+    assert at.tell(SESSION_REVOKED, sub_id).status == 202
+    assert [at.is_in(), at.is_in(desk), at.is_in(eve)] == [False, False, True]
+    assert at.signals() == [("success", None)]
+
+
+def test_an_account_is_closed_by_one_of_several_identifiers(told: Callable[..., Told]) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    name, alice = at.person("alice")
+    sub_id = aliases({"format": "email", "email": f"{name}@example.org"}, alice)
+    assert at.tell(f"{RISC}identifier-recycled", sub_id).status == 202
+    assert len(at.stage.events("user.updated")) == 1
+    assert at.tell(f"{RISC}account-disabled", sub_id).status == 202
+    [account] = at.stage.accounts()
+    assert account.status is Status.DEPROVISIONED
+    assert at.signals() == [("success", None)] * 2
+
+
+@pytest.mark.parametrize(
+    ("identifiers", "reason"),
+    [
+        ([{"format": "opaque", "id": "nobody"}, {"format": "opaque", "id": "no one"}], "subject_unknown"),
+        ([{"format": "email", "email": "a@b.example"}, {"format": "email", "email": "b@b.example"}], "subject_foreign"),
+        ([{"format": "email", "email": "a@b.example"}, {"format": "opaque", "id": "nobody"}], "subject_unknown"),
+    ],
+)
+def test_identifiers_of_which_none_names_somebody_here_are_taken(
+    told: Callable[..., Told], identifiers: list[dict[str, str]], reason: str
+) -> None:
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.org")
+    at.person("alice")
+    assert at.tell(SESSION_REVOKED, aliases(*identifiers)).status == 202
+    assert at.is_in()
+    assert at.signals() == [("failure", reason)]
+
+
+def session_alone(name: object, form: str = "opaque") -> dict[str, object]:
+    """SSF 1.0, Complex Subjects."""
+    return {"format": "complex", "session": {"format": form, "id": name}}
+
+
+def test_a_session_may_be_named_without_a_person(told: Callable[..., Told]) -> None:
+    at = told(with_sid=True)
+    name, _ = at.person("alice")
+    phone = at.stage.client.another()
+    at.stage.sign_in(name, client=phone)
+    theirs = {session.id: session.idp_session for session in live_sessions(at.stage)}
+    here = at.stage.client.get("/").json()["session"]["id"]
+    assert len(set(theirs.values())) == 2
+    token = at.transmitter.event(SIGNALS, SESSION_REVOKED, session_alone(theirs[here]))
+    assert [at.push(token).status for _ in range(2)] == [202, 202]
+    assert [at.is_in(), at.is_in(phone)] == [False, True]
+    [ended], [received] = at.stage.events("session.ended"), at.stage.events("signal.received")
+    assert (ended.reason, ended.reference) == ("session_revoked", received.reference)
+    assert (received.outcome, received.data["sessions_ended"], received.user_id) == ("success", 1, ended.user_id)
+
+
+@pytest.mark.parametrize(
+    ("event", "sub_id", "reason"),
+    [
+        (SESSION_REVOKED, session_alone("nobody's"), "subject_unknown"),
+        (SESSION_REVOKED, session_alone("é" * 500), "subject_unknown"),
+        (SESSION_REVOKED, session_alone("of-a-kind-that-we-do-not-keep", "jwt_id"), "subject_unknown"),
+        (f"{CAEP}credential-change", session_alone("nobody's"), "subject_unknown"),
+        (f"{RISC}account-disabled", session_alone("nobody's"), "subject_unresolvable"),
+        (f"{RISC}identifier-changed", session_alone("nobody's"), "subject_unresolvable"),
+    ],
+)
+def test_a_session_that_is_not_here_is_taken_and_written_down(
+    told: Callable[..., Told], event: str, sub_id: dict[str, object], reason: str
+) -> None:
+    at = told()
+    at.person("alice")
+    token = at.transmitter.event(SIGNALS, event, sub_id)
+    assert [at.push(token).status for _ in range(2)] == [202, 202]
+    assert at.is_in()
+    assert at.signals() == [("failure", reason)]
+    [account] = at.stage.accounts()
+    assert account.status is Status.ACTIVE
+
+
+def test_an_account_is_not_closed_by_one_of_its_sessions(told: Callable[..., Told]) -> None:
+    at = told(with_sid=True)
+    at.person("alice")
+    [session] = live_sessions(at.stage)
+    assert session.idp_session
+    assert at.tell(f"{RISC}account-disabled", session_alone(session.idp_session)).status == 202
+    assert at.signals() == [("failure", "subject_unresolvable")]
+    assert at.is_in()
 
 
 def test_an_address_reaches_only_identities_of_this_connection(told: Callable[..., Told], tmp_path: Any) -> None:
@@ -322,6 +454,9 @@ def test_an_event_that_means_nothing_here_is_taken_and_written_down(told: Callab
         ({"jti": ...}, "invalid_request"),
         ({"iat": 1_000_000_000}, "invalid_request"),
         ({"sub_id": {"format": "phone_number", "phone_number": "+1"}}, "invalid_request"),
+        ({"sub_id": {"format": "aliases", "identifiers": []}}, "invalid_request"),
+        ({"sub_id": {"format": "complex", "session": "s-1"}}, "invalid_request"),
+        ({"sub_id": {"format": "complex", "device": {"format": "opaque", "id": "d"}}}, "invalid_request"),
     ],
 )
 def test_errors_are_those_of_the_delivery_protocol(told: Callable[..., Told], bent: dict[str, Any], code: str) -> None:
@@ -369,6 +504,43 @@ def test_while_the_senders_keys_cannot_be_had_the_transmitter_is_asked_to_come_a
     assert answer.header("retry-after") == "5"
     assert at.is_in()
     assert at.signals() == []
+
+
+@pytest.mark.parametrize("endpoint", ["signals", "revoke"])
+def test_a_new_key_that_strangers_keep_from_us_is_no_fault_of_the_sender(
+    told: Callable[..., Told], endpoint: str
+) -> None:
+    """A transmitter may give up after a 400; what comes again within seconds has lost nothing."""
+    at = told()
+    _, alice = at.person("alice")
+
+    def send(token: str) -> Answer:
+        return at.push(token) if endpoint == "signals" else at.revoke(alice, token)
+
+    def signed() -> str:
+        made = at.transmitter
+        return made.event(SIGNALS, SESSION_REVOKED, alice) if endpoint == "signals" else made.revocation(REVOKE)
+
+    verdict = 400 if endpoint == "signals" else 401
+    genuine, known = at.transmitter.key, []
+    for _ in range(8):
+        at.transmitter.change_key()
+        made_up = signed()
+        at.transmitter.key = genuine
+        known.append(send(made_up).status)
+    assert known == [verdict] * 5 + [503] * 3
+    at.transmitter.change_key()
+    token, asked = signed(), at.transmitter.asked_for_keys
+    put_off = send(token)
+    assert (put_off.status, put_off.json()["error"]) == (503, "provider_unavailable")
+    assert put_off.header("retry-after") == "5"
+    assert at.transmitter.asked_for_keys == asked, "and it makes us do nothing"
+    assert at.is_in()
+    assert at.signals() == []
+    at.stage.clock.advance(13)
+    assert send(token).status in {202, 204}
+    assert at.transmitter.asked_for_keys == asked + 1
+    assert not at.is_in()
 
 
 def test_an_event_that_could_not_be_written_is_acted_on_when_it_comes_again(
@@ -430,6 +602,25 @@ def test_a_revocation_ends_everything_the_person_holds(told: Callable[..., Told]
     [account] = at.stage.accounts()
     assert account.status is Status.ACTIVE
     assert at.stage.sign_in(name).status == 200, "a revocation shuts nobody out for good"
+
+
+def test_a_revocation_may_name_the_person_by_several_identifiers(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    token = at.transmitter.revocation(REVOKE)
+    assert (
+        at.revoke(aliases({"format": "opaque", "id": "nobody"}, {"format": "opaque", "id": "x"}), token).status == 404
+    )
+    assert at.revoke(aliases({"format": "opaque", "id": "nobody"}, alice), token).status == 204, "another person"
+    assert not at.is_in()
+
+
+def test_a_revocation_is_of_a_person_and_not_of_a_session(told: Callable[..., Told]) -> None:
+    at = told(with_sid=True)
+    at.person("alice")
+    [session] = live_sessions(at.stage)
+    assert at.revoke(session_alone(session.idp_session)).status == 400
+    assert at.is_in()
 
 
 def test_a_revocation_by_address_needs_a_domain_that_is_this_connections(told: Callable[..., Told]) -> None:

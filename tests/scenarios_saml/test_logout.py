@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import base64
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from lxml import etree
 
+from jit_middleware.bridge import step
+from jit_middleware.model import SessionRecord
+from jit_middleware.ports import Transaction
+from jit_middleware_sqlalchemy.transaction import Tx
 from tests.client import Client
 from tests.peers.agent import Departure
 from tests.peers.saml.person import Person
@@ -70,6 +78,36 @@ def test_a_logout_that_begins_here_ends_the_providers_session_too(
     assert agent.forms_filled == filled + 1
 
 
+@pytest.mark.parametrize("ended", ["idle", "revoked"])
+@pytest.mark.parametrize("ours", BINDINGS)
+def test_a_logout_of_a_session_that_is_over_ends_the_providers_session(
+    build: SAMLStageBuilder, ours: SloBinding, ended: str
+) -> None:
+    """On a shared computer the next click would sign the same person in again, without a password."""
+    stage = build(JIT_SAML_BINDING=ours, JIT_SESSION_IDLE="30s", at_provider={"validate.logout": True})
+    alice = stage.person("alice")
+    agent = person(stage, alice)
+    user_id = stage.sign_in(alice, agent=agent).json()["user"]["id"]
+    if ended == "revoked":
+        step(stage.ledger.transaction(lambda tx: tx.end_sessions(stage.clock.now(), user_id=user_id)))
+    stage.clock.advance(31)
+    assert stage.client.get("/").status != 200 or b'"session"' not in stage.client.get("/").body
+    asking = stage.client.get("/_jit/logout")
+    assert (asking.status, "is over already" in asking.text) == (200, True)
+    asked = outward(stage.client.post("/_jit/logout"))
+    assert message(asked).tag.endswith("LogoutRequest")
+    assert stage.client.jar.get("jit") is None
+    home = deliver(stage, stage.client, agent.carry(asked))
+    assert home.status in {200, 303}, home.text[:500]
+    if home.status == 303:
+        assert stage.client.get(home.location).status == 200
+    reasons = [event.reason for event in stage.events("session.ended")]
+    assert reasons == (["logout"] if ended == "idle" else []), "nobody claims what was ended before"
+    filled = agent.forms_filled
+    stage.sign_in(alice, agent=agent)
+    assert agent.forms_filled == filled + 1
+
+
 @pytest.mark.parametrize("binding", BINDINGS)
 def test_a_logout_at_the_provider_ends_our_session_in_every_worker(
     build: SAMLStageBuilder, binding: SloBinding
@@ -107,6 +145,35 @@ def test_only_the_session_that_is_named_ends(build: SAMLStageBuilder) -> None:
     deliver(stage, desk, first.visit(stage.idp.logout_url()))
     stage.clock.advance(1)
     assert [client.get("/").status for client in (desk, phone, colleague)] == [302, 200, 200]
+
+
+@pytest.mark.parametrize("subject", ["attribute:uid", "persistent"])
+def test_a_person_is_signed_out_however_many_others_are_signed_in(
+    any_world: SAMLStageBuilder, monkeypatch: pytest.MonkeyPatch, subject: str
+) -> None:
+    """Without a SessionIndex all sessions of the NameID are meant (SAML Core §3.7.1). What is listed of a large house
+    is cut off somewhere; what is ended must not be."""
+    stage = any_world(variant="persistent", JIT_SAML_SUBJECT=subject)
+    alice = stage.person("alice")
+    first, second = person(stage, alice), person(stage, alice)
+    desk, phone = stage.client, stage.client.another()
+    stage.sign_in(alice, client=desk, agent=first)
+    stage.sign_in(alice, client=phone, agent=second)
+    others = [each.id for each in _sign_in_many(stage)]
+    full = Tx.list_sessions
+
+    async def cut_off(tx: Tx, *, limit: int = 1000, **which: Any) -> Sequence[SessionRecord]:
+        return await full(tx, limit=min(limit, len(others)), **which)
+
+    monkeypatch.setattr(Tx, "list_sessions", cut_off)
+    told = _of_all_sessions(stage, first.visit(stage.idp.logout_url()))
+    answer = outward(deliver(stage, desk, told))
+    assert message(answer).tag.endswith("LogoutResponse")
+    monkeypatch.undo()
+    stage.clock.advance(1)
+    assert [client.get("/").status for client in (desk, phone)] == [302, 302]
+    assert sorted(each.id for each in _live(stage)) == sorted(others)
+    assert len(stage.events("session.ended")) == 2
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -209,3 +276,44 @@ def _bent(told: Departure) -> list[Departure]:
         Departure(told.url, {**told.fields, "SAMLRequest": base64.b64encode(etree.tostring(tree)).decode()})
         for tree in (unsigned, root)
     ]
+
+
+def _of_all_sessions(stage: SAMLStage, told: Departure) -> Departure:
+    """The message without its SessionIndex, signed by the provider (SAML Bindings §3.4.4.1)."""
+    place = urlsplit(told.url)
+    pairs = dict(parse_qsl(place.query))
+    root = message(told)
+    for index in root.findall("{urn:oasis:names:tc:SAML:2.0:protocol}SessionIndex"):
+        root.remove(index)
+    deflate = zlib.compressobj(wbits=-15)
+    small = deflate.compress(etree.tostring(root)) + deflate.flush()
+    pairs["SAMLRequest"] = base64.b64encode(small).decode()
+    signed = urlencode({name: pairs[name] for name in ("SAMLRequest", "RelayState", "SigAlg") if name in pairs})
+    key = serialization.load_pem_private_key(stage.idp.keys[0].private_key.encode(), None)
+    assert isinstance(key, rsa.RSAPrivateKey)
+    signature = base64.b64encode(key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256())).decode()
+    return Departure(place._replace(query=f"{signed}&{urlencode({'Signature': signature})}").geturl())
+
+
+def _live(stage: SAMLStage) -> Sequence[SessionRecord]:
+    async def listed(tx: Transaction) -> Sequence[SessionRecord]:
+        return await tx.list_sessions(limit=100)
+
+    return step(stage.ledger.transaction(listed))
+
+
+def _sign_in_many(stage: SAMLStage) -> Sequence[SessionRecord]:
+    """Other people, who have signed in at the same connection since."""
+    model = _live(stage)[0]
+    others = [
+        replace(model, id=f"other-{number}", user_id=f"other-{number}", subject=f"other-{number}",
+                idp_session=f"{number:032x}.-", created_at=model.created_at + 1 + number)
+        for number in range(5)
+    ]  # fmt: skip
+
+    async def sign_in(tx: Transaction) -> None:
+        for other in others:
+            await tx.add_session(other)
+
+    step(stage.ledger.transaction(sign_in))
+    return others

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
 import re
+import socket
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +22,23 @@ PARTS = (b"first\n", b"second\n", b"last\n")
 PAUSE = 0.4
 TICK = b"data: tick\n\n"
 FILE_BYTES = 300_000
+#: Seconds from one beat of a :class:`Pulse` to the next, at least.
+BEAT = 0.05
+
+
+def tick() -> bytes:
+    """An event, and when it was made: before it is handed to the middleware. All processes share this clock."""
+    return TICK + f": {time.monotonic()!r}\n\n".encode("ascii")
+
+
+def ticks_in(body: bytes) -> list[float]:
+    """When the events were made that came whole."""
+    return [float(stamp) for stamp in re.findall(rb"\n: ([0-9.e+]+)\n\n", body)]
+
+
+def pulse_file(directory: Path, name: str) -> Path:
+    """Where a :class:`Pulse` leaves its count; ``name`` is the query of the request."""
+    return directory / f"pulse-{name}.json"
 
 
 def _file() -> Path:
@@ -54,6 +74,8 @@ def wsgi_app(environ: dict[str, Any], start_response: Any) -> Any:
     if path == "/endless":
         start_response("200 OK", [("Content-Type", "text/event-stream")])
         return _forever()
+    if path == "/raw":
+        return _past_the_server(environ)
     if path == "/digest":
         return _said(start_response, _digest(*_read_all(environ)))
     if path == "/early":
@@ -78,8 +100,21 @@ def _slowly() -> Iterator[bytes]:
 
 def _forever() -> Iterator[bytes]:
     while True:
-        yield TICK
+        yield tick()
         time.sleep(0.02)
+
+
+def _past_the_server(environ: dict[str, Any]) -> Any:
+    """As websockets under WSGI do it: on gunicorn's own socket, for as long as the session lives."""
+    taken: socket.socket = environ["gunicorn.socket"]
+    taken.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+    event = tick()  # made before it is asked whether it may be sent
+    while environ["jit.is_live"]():
+        taken.sendall(event)
+        time.sleep(0.02)
+        event = tick()
+    taken.shutdown(socket.SHUT_RDWR)
+    raise StopIteration  # what tells gunicorn that nothing is left to answer
 
 
 def _read_all(environ: dict[str, Any]) -> tuple[Any, int]:
@@ -129,11 +164,12 @@ async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b""})
     elif path in {"/endless", "/silent"}:
         await _start(send, 200, [(b"content-type", b"text/event-stream")])
-        await send({"type": "http.response.body", "body": TICK, "more_body": True})
+        await send({"type": "http.response.body", "body": tick(), "more_body": True})
         while path == "/endless":
             await asyncio.sleep(0.02)
-            await send({"type": "http.response.body", "body": TICK, "more_body": True})
-        await asyncio.Event().wait()
+            await send({"type": "http.response.body", "body": tick(), "more_body": True})
+        with Pulse(scope):
+            await asyncio.Event().wait()
     elif scope["type"] == "websocket":
         await _websocket(scope, receive, send)
     elif path == "/digest":
@@ -162,10 +198,45 @@ async def _websocket(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     await send({"type": "websocket.accept"})
     await send({"type": "websocket.send", "text": scope["jit.user"].username})
-    if scope["path"] == "/ws/silent":
-        await asyncio.Event().wait()
-    while (message := await receive())["type"] == "websocket.receive":
-        await send({"type": "websocket.send", "text": message["text"]})
+    with Pulse(scope):
+        if scope["path"] == "/ws/silent":
+            await asyncio.Event().wait()
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+class Pulse:
+    """Counts the time of this event loop while an app waits in it, and leaves the count in a file when that ends.
+
+    A beat is at least ``BEAT`` seconds, a turn of the loop, one of a thread and a read of the database: what the
+    middleware needs as well. A machine that is slow, or stands still, has fewer of them, and never more.
+    """
+
+    def __init__(self, scope: Any) -> None:
+        self._file = pulse_file(Path(tempfile.gettempdir()), scope["query_string"].decode())
+        self._beats: list[float] = []
+
+    def __enter__(self) -> None:
+        self._beating = asyncio.get_running_loop().create_task(self._beat())
+
+    def __exit__(self, *_: object) -> None:
+        told = json.dumps({"ended": time.monotonic(), "beats": self._beats})
+        self._beating.cancel()
+        half = self._file.with_suffix(".half")
+        half.write_text(told)
+        half.replace(self._file)
+
+    async def _beat(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            await asyncio.to_thread(_look_into_the_database)
+            self._beats.append(time.monotonic())
+
+
+def _look_into_the_database() -> None:
+    path = os.environ["JIT_DATABASE_URL"].removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as database:
+        database.execute("SELECT count(*) FROM jit_feed").fetchone()
 
 
 async def _start(send: Any, status: int, headers: list[tuple[bytes, bytes]]) -> None:

@@ -36,7 +36,8 @@ def test_a_login_answers_to_all_its_names() -> None:
         email_mark("oidc", "aLICE@example.org"),
     ]
     bare = replace(ALICE, idp_session=None)
-    assert values(marks_of(bare, None)) == ["oidc", who, None, None, None, None]
+    assert values(marks_of(bare, None)) == ["oidc", who, None, own_session_mark(who, None), None, None]
+    assert own_session_mark(who, None) != own_session_mark(who, "a1.b2.c3")
     assert marks_of(replace(ALICE, idp_session="plain"), None).person is None
 
 

@@ -227,6 +227,15 @@ def test_confirmation_of_logout_posts_its_token_and_may_go_on_to_the_provider(pa
     assert "; form-action 'self' https://idp.example:8443 http://[::1]:9000; " in policy
 
 
+def test_confirmation_for_a_session_that_is_over_says_so_and_has_one_button(pages: Pages) -> None:
+    response = pages.confirm_logout(action_url="/_jit/logout", token="t0k3n", form_targets=[], is_over=True)
+    document = Document(response.body)
+    assert document.all("button") == [{"class": "button", "type": "submit"}]
+    assert document.all("input") == [{"type": "hidden", "name": LOGOUT_TOKEN_FIELD, "value": "t0k3n"}]
+    assert "is over already" in document.words
+    assert "will end" not in document.words
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -10,9 +10,9 @@ import hmac
 import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
+from jit_middleware.http.form import escaped
 from jit_middleware.model import StepUp
 from jit_middleware.settings.connections import OIDCConnection
 from jit_middleware.sso.json import NotStrictJSON, parse_object
@@ -68,10 +68,9 @@ def request_parameters(
 
 def authorization_url(metadata: ProviderMetadata, client_id: str, parameters: Mapping[str, str]) -> str:
     """Where to send the browser with the whole request in the URL."""
-    same_each_time = tuple((name, value) for name, value in parameters.items() if name not in _FRESH)
+    same_each_time = tuple([(name, value) for name, value in parameters.items() if name not in _FRESH])
     beginning = code_request_url(metadata.authorization_endpoint, client_id, same_each_time)
-    fresh = (f"{name}={quote(parameters[name], safe='')}" for name in _FRESH)
-    return "&".join((beginning, *fresh))
+    return f"{beginning}&{'&'.join([f'{name}={escaped(parameters[name])}' for name in _FRESH])}"
 
 
 async def pushed_authorization_url(

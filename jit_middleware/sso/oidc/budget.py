@@ -4,8 +4,9 @@ A token that names a key we do not have makes us ask the provider once more, sin
 Core §10.1.1). Whoever can send us such tokens could make us ask without end; whoever uses up what we may ask keeps a
 new key from us. So there are two budgets. One is for tokens that the provider itself handed us in answer to a login of
 ours, which a stranger cannot produce. The other is for what anybody may push at us: strangers can empty it, and then
-delay a pushed token with a new key, never a login. Emptied, it still lets us ask once in 15 seconds: the keys are no
-older than that as long as somebody goes on, and ours are the provider's again without anybody's help when they stop.
+delay a pushed token with a new key, whose sender is asked to come again, and never a login. Emptied, it still lets us
+ask once in 15 seconds: the keys are no older than that as long as somebody goes on, and ours are the provider's again
+without anybody's help when they stop.
 
 A token that names a key costs nothing when we have that key, or when the provider's keys lacked it less than half a
 minute ago: sent again and again, it never empties a budget. The name is not remembered for longer, because some

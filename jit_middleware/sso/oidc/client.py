@@ -9,9 +9,10 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from jit_middleware.errors import ConfigurationError, Fault, VerificationError
+from jit_middleware.http.form import written
 from jit_middleware.model import JSON
 from jit_middleware.ports import Clock, Fetch, Fetched, TokenSource, Transport
 from jit_middleware.settings.connections import OIDCConnection
@@ -89,7 +90,8 @@ class ClientAuthentication:
                 headers["Authorization"] = self._basic
             case _:
                 fields["client_id"] = client_id
-        return await self._transport.fetch(Fetch(url, "POST", headers, urlencode(fields).encode("ascii"), deadline))
+        body = written(fields.items()).encode("ascii")
+        return await self._transport.fetch(Fetch(url, "POST", headers, body, deadline))
 
     def _method(self, metadata: ProviderMetadata) -> str:
         connection = self._connection

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Literal
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
@@ -113,8 +112,7 @@ class OIDCStrategy:
         )
         claims = await self._verifier.verify(tokens.id_token, Redeemed(login, code, tokens.access_token))
         claims = await self._userinfo.complete(claims, tokens.access_token, metadata)
-        identity = identity_of(claims, self._connection, tokens.id_token, tokens.refresh_token)
-        return replace(identity, begun_at=login.created_at)
+        return identity_of(claims, self._connection, tokens.id_token, tokens.refresh_token, begun_at=login.created_at)
 
     async def refresh(self, refresh_token: str) -> str | None:
         """Ask, by a refresh token, whether the person is still welcome; the token that takes its place, if one does.

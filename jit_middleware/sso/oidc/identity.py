@@ -17,9 +17,14 @@ _LONGEST_EMAIL: Final = 320
 
 
 def identity_of(
-    claims: Mapping[str, JSON], connection: OIDCConnection, id_token: str, refresh_token: str | None = None
+    claims: Mapping[str, JSON],
+    connection: OIDCConnection,
+    id_token: str,
+    refresh_token: str | None = None,
+    *,
+    begun_at: int = 0,
 ) -> VerifiedIdentity:
-    """Who signed in. Raises ``VerificationError`` for claims of a wrong type."""
+    """Who signed in, by a login that was begun then. Raises ``VerificationError`` for claims of a wrong type."""
     email = _email(claims)
     return VerifiedIdentity(
         connection=connection.name,
@@ -36,6 +41,7 @@ def identity_of(
         session_ceiling=_ceiling(claims, connection),
         logout_hint=id_token,
         refresh_token=refresh_token if connection.refresh_probe is not None else None,
+        begun_at=begun_at,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from jit_middleware.errors import ProviderUnavailable, VerificationError
+from jit_middleware.errors import JudgedLater, ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
 from jit_middleware.ports import Clock, Fetch, Locks, Transport
 from jit_middleware.sso.json import NotStrictJSON, parse_object
@@ -102,30 +102,39 @@ class ProviderKeys:
     async def verify(self, token: SignedToken) -> VerificationKey:
         """The provider's key that signed this token, which the provider handed us in answer to a request of ours.
 
-        Raises ``VerificationError`` or ``ProviderUnavailable``.
+        Raises ``VerificationError`` or ``ProviderUnavailable``. When no more fetch is due, the keys we have are
+        the last word: nobody but the provider can have used up what we may ask, and the person may sign in again.
         """
-        return await self._verify(token, self._for_answers)
+        known = await self._known()
+        signer, fitting = _signer(token, known)
+        if signer is None and not _is_named(token, fitting):
+            signer, fitting = _signer(token, await self._renewed(known, token.kid, self._for_answers))
+        return _found(signer, fitting)
 
     async def verify_pushed(self, token: SignedToken) -> VerificationKey:
-        """The provider's key that signed this token, which anybody may have sent. Raises as :meth:`verify`."""
-        return await self._verify(token, self._for_pushes)
+        """The provider's key that signed this token, which anybody may have sent. Raises as :meth:`verify`, and
+        ``JudgedLater`` when a newer key might have signed it and no more fetch is due.
 
-    async def _verify(self, token: SignedToken, budget: FetchBudget) -> VerificationKey:
+        Strangers can use up what we may ask. A verdict would be final for the sender of a genuine token: it is to come
+        again instead. Nothing is fetched for that.
+        """
+        known = await self._known()
+        signer, fitting = _signer(token, known)
+        if signer is None and not _is_named(token, fitting):
+            renewed = await self._renewed(known, token.kid, self._for_pushes)
+            if renewed is known:
+                raise JudgedLater(Reason.KEYS_NOT_ASKED_FOR)
+            signer, fitting = _signer(token, renewed)
+        return _found(signer, fitting)
+
+    async def _known(self) -> KeySet:
         known = await self._kept.get()
         if known.uri != (await self._metadata.get()).jwks_uri:
             known = await self._kept.renewed(known, lambda: True)  # the metadata changes once an hour at most
-        fitting = known.fitting(token)
-        signer = _signer(token, fitting)
-        named = token.kid is not None and any(key.kid == token.kid for key in fitting)
-        if signer is None and not named:
-            # The provider may have changed its keys since (OIDC Core §10.1.1).
-            fitting = (await self._renewed(known, token.kid, budget)).fitting(token)
-            signer = _signer(token, fitting)
-        if signer is None:
-            raise VerificationError(Reason.SIGNATURE_INVALID if fitting else Reason.KEY_UNKNOWN)
-        return signer
+        return known
 
     async def _renewed(self, known: KeySet, kid: str | None, budget: FetchBudget) -> KeySet:
+        """Newer keys, since the provider may have changed them (OIDC Core §10.1.1); ``known`` when no fetch is due."""
         try:
             return await self._kept.renewed(known, lambda: budget.take(kid))
         except BaseException:  # also when whoever asked has left: its fetch came to nothing
@@ -143,8 +152,20 @@ class ProviderKeys:
             raise ProviderUnavailable(Reason.KEYS_MALFORMED, str(problem)) from None
 
 
-def _signer(token: SignedToken, keys: list[VerificationKey]) -> VerificationKey | None:
-    return next((key for key in keys if token.is_signed_with(key.key)), None)
+def _signer(token: SignedToken, keys: KeySet) -> tuple[VerificationKey | None, list[VerificationKey]]:
+    """The key that signed it, if it is one of these, and the keys that might have."""
+    fitting = keys.fitting(token)
+    return next((key for key in fitting if token.is_signed_with(key.key)), None), fitting
+
+
+def _is_named(token: SignedToken, fitting: list[VerificationKey]) -> bool:
+    return token.kid is not None and any(key.kid == token.kid for key in fitting)
+
+
+def _found(signer: VerificationKey | None, fitting: list[VerificationKey]) -> VerificationKey:
+    if signer is None:
+        raise VerificationError(Reason.SIGNATURE_INVALID if fitting else Reason.KEY_UNKNOWN)
+    return signer
 
 
 def read_keys(document: Mapping[str, JSON]) -> tuple[VerificationKey, ...]:

@@ -25,6 +25,7 @@ class Reason(enum.StrEnum):
     # Keys (RFC 7517)
     KEYS_UNAVAILABLE = "keys_unavailable"  # the key set is not served (status other than 200)
     KEYS_MALFORMED = "keys_malformed"  # what is served there is not a key set
+    KEYS_NOT_ASKED_FOR = "keys_not_asked_for"  # what is pushed needs a newer key set, and no fetch is due
     KEY_UNKNOWN = "key_unknown"  # no usable key of the provider fits the token, not even after asking again
 
     # The request (RFC 9126)

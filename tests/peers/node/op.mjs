@@ -2,21 +2,23 @@
 //
 // Started as `node op.mjs CONFIG.json`; prints "READY <issuer>" once it listens and ends when its standard input closes,
 // so that it never outlives the tests. CONFIG: {"port": 0 or a port, "keys": [private JWK…], "clients": [metadata…],
-// "users": {sub: claims}, "claimsIn": "id_token" | "userinfo"}.
+// "users": {sub: claims}, "claimsIn": "id_token" | "userinfo", "frontChannel": true for the last version of the library
+// that signs people out in frames}.
 //
 // Below /_test, POST with a JSON body: client (metadata), user ({sub, password, claims}), withdraw ({sub}: whatever they granted), keys ({keys}, the first of a kind signs),
-// settings ({claimsIn}), page ({html}); GET: events and requests, each of which empties what it reports, and page, which shows
-// that HTML: the library has no front-channel logout any more, so a test brings the page with the frame.
+// settings ({claimsIn}); GET: events and requests, each of which empties what it reports.
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
-import { Provider } from "oidc-provider";
 
 const config = JSON.parse(readFileSync(process.argv[2], "utf8"));
+const frontChannel = config.frontChannel ?? false;
+const { Provider } = await import(frontChannel ? "oidc-provider-frontchannel" : "oidc-provider");
+// The older version tells developers on standard output what they might do; that is for READY.
+console.info = console.error;
 const users = new Map();
 const events = [];
 const requests = [];
-let shown = "";
 
 // --- what the provider remembers ---------------------------------------------------------------------------------
 
@@ -102,6 +104,15 @@ const TOLD = [
   "userinfo.error",
 ];
 
+// Version 7.0.0 took OIDC Front-Channel Logout out of the library, and has other names for some of what is used here. Each
+// version passes over the names of the other, except those of features; `ack` says that a draft is meant as it was then.
+const OLDER_FEATURES = {
+  backchannelLogout: { enabled: true, ack: "draft-06" },
+  frontchannelLogout: { enabled: true, ack: "draft-04" },
+  issAuthResp: { enabled: true, ack: "draft-00" },
+  pushedAuthorizationRequests: { enabled: true, ack: "draft-03" },
+};
+
 let issuer;
 let keys = config.keys;
 let claimsIn = config.claimsIn ?? "id_token";
@@ -118,6 +129,7 @@ function build() {
     claims: CLAIMS,
     acrValues: ["phr", "phrh"],
     clientAuthMethods: AUTHENTICATION,
+    tokenEndpointAuthMethods: AUTHENTICATION,
     conformIdTokenClaims: claimsIn === "userinfo",
     pkce: { required: () => true },
     rotateRefreshToken: () => true,
@@ -146,6 +158,7 @@ function build() {
           context.body = page("Signed out", "");
         },
       },
+      ...(frontChannel ? OLDER_FEATURES : {}),
     },
     ttl: { AccessToken: 600, AuthorizationCode: 60, Grant: 3600, IdToken: 300, Interaction: 600, RefreshToken: 3600, Session: 3600 },
   });
@@ -157,7 +170,7 @@ function build() {
       if (error) console.error(name, error.error_detail ?? error);
     });
   }
-  answer = provider.callback();
+  answer = frontChannel ? provider.callback : provider.callback();
 }
 
 // The library's own fetch refuses loopback addresses, where the tests' back-channel endpoints live.
@@ -218,7 +231,8 @@ async function interact(request, response) {
     response.statusCode = 401;
     return response.end(loginForm(login, "<p role=alert>Wrong name or password.</p>"));
   }
-  const signedIn = { login: { accountId: login, amr: ["pwd"], acr: params.acr_values?.split(" ")[0] } };
+  const account = frontChannel ? { account: login } : { accountId: login };
+  const signedIn = { login: { ...account, amr: ["pwd"], acr: params.acr_values?.split(" ")[0] } };
   return provider.interactionFinished(request, response, signedIn, { mergeWithLastSubmission: false });
 }
 
@@ -242,9 +256,6 @@ const DOOR = {
   "POST /_test/settings": (settings) => {
     claimsIn = settings.claimsIn;
     build();
-  },
-  "POST /_test/page": ({ html }) => {
-    shown = html;
   },
   "GET /_test/events": () => events.splice(0),
   "GET /_test/requests": () => requests.splice(0),
@@ -274,7 +285,6 @@ const server = createServer(async (request, response) => {
   const path = request.url.split("?")[0];
   const act = DOOR[`${request.method} ${path}`];
   if (act) return controlled(act, request, response);
-  if (path === "/_test/page") return response.setHeader("content-type", "text/html; charset=utf-8").end(shown);
   requests.push(`${request.method} ${path}`);
   if (!path.startsWith("/interaction/")) return answer(request, response);
   try {

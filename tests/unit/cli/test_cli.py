@@ -323,6 +323,26 @@ def test_check_tells_the_policy_that_is_in_force(
     assert any(line.startswith("link_until: 203") for line in lines)
 
 
+def test_check_notes_that_no_role_is_privileged(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is for the operator to say which roles have to wait for a new login; not saying so is no error."""
+    assert main(["check"]) == 0
+    assert "note:" not in capsys.readouterr().err
+    configured.setenv("JIT_DEFAULT_ROLES", "viewer")
+    assert main(["check"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("note: No role is privileged (JIT_PRIVILEGED_ROLES)")
+    assert main(["check", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["notes"], said["warnings"]) == ([line.removeprefix("note: ")], [])
+    configured.setenv("JIT_PRIVILEGED_ROLES", "*")
+    assert main(["check"]) == 0
+    told = capsys.readouterr()
+    assert "note:" not in told.err
+    assert "privileged_roles: *" in told.out.splitlines()
+
+
 def test_check_live_names_a_user_store_that_is_not_there(configured: pytest.MonkeyPatch) -> None:
     configured.setenv("JIT_USER_STORE", "no_such_module:People")
     (step,) = check_user_store(Settings.load())

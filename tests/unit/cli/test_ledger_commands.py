@@ -306,6 +306,39 @@ def test_the_list_shows_when_sessions_began_were_seen_and_expire(place: Place) -
     assert place.json("sessions", "list", "--connection", "other") == []
 
 
+@pytest.mark.parametrize(
+    ("selectors", "listed"),
+    [
+        (["--session", "session-ada"], ["session-ada"]),
+        (["--session", "session-adda"], []),
+        (["--session", "session-ada", "--user", "eve"], []),
+        (["--connection", "oidc", "--idp-session", "sid-of-session-ada"], ["session-ada"]),
+        (["--connection", "other", "--idp-session", "sid-of-session-ada"], []),
+        (["--connection", "oidc", "--idp-session", "sid-of-session-ada", "--user", "eve"], []),
+    ],
+    ids=lambda value: "-".join(value) or "none",
+)
+def test_the_list_takes_the_selectors_of_revoke(place: Place, selectors: list[str], listed: list[str]) -> None:
+    """What one verb shows is what the other would end."""
+    place.user("ada")
+    place.user("eve")
+    said = place.json("sessions", "list", *selectors, "--limit", "1")
+    assert isinstance(said, list)
+    assert [each["id"] for each in said] == listed
+    assert place.live() == {"session-ada", "session-eve"}
+    assert place.run("sessions", "revoke", *selectors)[0] == (0 if listed else 1)
+    assert place.live() == {"session-ada", "session-eve"} - set(listed)
+
+
+@pytest.mark.parametrize("verb", ["list", "revoke"])
+def test_a_session_at_a_provider_is_named_with_the_provider(place: Place, verb: str) -> None:
+    place.user("ada")
+    code, out, err = place.run("sessions", verb, "--idp-session", "sid-of-session-ada")
+    assert (code, out) == (2, "")
+    assert "argument --idp-session: names a session of one provider; add --connection" in err
+    assert place.live() == {"session-ada"}
+
+
 def test_revoking_all_ends_every_session(place: Place) -> None:
     place.user("ada")
     place.user("eve")
@@ -525,6 +558,16 @@ def test_privileged_role_by_hand_ends_the_sessions(place: Place, monkeypatch: py
     place.user("ada")
     place.user("eve")
     assert place.run("users", "grant", "ada", "admin")[0] == 0
+    assert place.live() == {"session-eve"}
+
+
+def test_any_role_by_hand_ends_the_sessions_where_all_are_privileged(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JIT_PRIVILEGED_ROLES", "*")
+    place.user("ada")
+    place.user("eve")
+    assert place.run("users", "grant", "ada", "anything")[0] == 0
     assert place.live() == {"session-eve"}
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 import pytest
 
 from jit_middleware.http.messages import Request
-from jit_middleware.http.navigation import follows_redirects, forged_write
+from jit_middleware.http.navigation import follows_redirects, forged_write, kind_of, takes_events
 
 ORIGIN = "https://app.example.com"
 BROWSER = (
@@ -160,6 +160,44 @@ def test_a_write_is_forged_when_another_site_caused_it(
 def test_a_websocket_is_held_to_the_same_rule(site: str | None, origin: str | None, expected: bool) -> None:
     headers = [(name, value) for name, value in (("sec-fetch-site", site), ("origin", origin)) if value is not None]
     assert forged(*headers, method="GET", kind="websocket") is expected
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "TRACE"])
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        ("websocket",), ("WebSocket",), ("WEBSOCKET",), ("websocket, foo",), ("h2c,websocket",), ("h2c", "websocket"),
+        ("websocket/13",), (" websocket\t",), ("\"websocket\"",),
+    ],
+)  # fmt: skip
+def test_an_upgrade_that_mentions_websockets_is_a_handshake(upgrade: tuple[str, ...], method: str) -> None:
+    assert kind_of(method, upgrade) == "websocket"
+
+
+@pytest.mark.parametrize("upgrade", [(), ("",), ("h2c",), ("web socket",), ("TLS/1.2, h2c",)])
+def test_another_upgrade_is_none(upgrade: tuple[str, ...]) -> None:
+    assert kind_of("GET", upgrade) == "http"
+
+
+def test_a_write_stays_one_whatever_it_upgrades_to() -> None:
+    assert kind_of("POST", ("websocket",)) == "http"
+
+
+@pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("text/event-stream", True),
+        ("application/json, text/event-stream", True),
+        ("text/event-stream;q=0.1, */*", True),
+        ("TEXT/Event-Stream", True),
+        ("", False),
+        ("*/*", False),
+        ("text/*", False),
+        ("text/html, event-stream", False),
+    ],
+)
+def test_who_names_event_streams_waits_for_events(accept: str, expected: bool) -> None:
+    assert takes_events(accept) is expected
 
 
 def test_a_header_sent_twice_does_not_help() -> None:

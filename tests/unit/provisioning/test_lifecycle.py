@@ -402,6 +402,28 @@ def test_a_privileged_role_that_is_held_already_is_no_rise(house: House) -> None
     assert house.live(user) == 1
 
 
+@pytest.mark.parametrize("role", ["staff", "member"])
+def test_where_every_role_is_privileged_any_rise_ends_the_sessions(house: House, role: str) -> None:
+    """Also one that others have from birth: the session was made without it."""
+    policy = ProvisioningSettings(privileged_roles=("*",), default_roles=("member",))
+    user = house.user("ada", roles=(Grant("held", "idp:oidc"),))
+    assert by_hand(house, user, "held", policy) is not None
+    assert house.live(user) == 1, "no rise"
+    assert by_hand(house, user, role, policy) is not None
+    assert house.live(user) == 0
+    assert [event.reason for event in house.events("session.ended")] == ["role_granted"]
+
+
+def test_where_every_role_is_privileged_a_reinstated_person_has_what_everybody_has(house: House) -> None:
+    policy = ProvisioningSettings(privileged_roles=("*",), default_roles=("member",))
+    user = house.user("ada", roles=(Grant("member", "birthright"), Grant("staff", "manual")))
+    back = house.move(user, Trigger.DEPROVISION, Trigger.REINSTATE, policy=policy)
+    assert back is not None
+    assert back.grants == (Grant("member", "birthright"),)
+    assert back.user is not None
+    assert back.user.roles == ("member",)
+
+
 def test_whoever_is_gone_is_given_nothing(house: House) -> None:
     user = house.user("ada")
     house.move(user, Trigger.DELETE)

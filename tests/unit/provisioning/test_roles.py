@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -141,6 +142,19 @@ def test_privileged_roles_are_dropped_from_wherever_they_come() -> None:
         "role_map:g: dropped_privileged (admin)",
         "role_expression: dropped_privileged (admin)",
     ]
+
+
+def test_where_every_role_is_privileged_a_connection_grants_what_everybody_has_and_no_other() -> None:
+    settings = ProvisioningSettings(
+        default_roles=("member",), group_roles={"g": ("member", "staff")}, privileged_roles=("*",)
+    )
+    desired, steps = decide(settings, {"groups": ["g"]})
+    assert (desired.birthright, desired.idp) == ({"member"}, {"member"})
+    assert "role_map:g: dropped_privileged (staff)" in steps
+    may = replace(settings, allow_privileged_roles=True)
+    assert decide(may, {"groups": ["g"]})[0].idp == {"member", "staff"}
+    held = grants("idp:okta", "member", "staff")
+    assert decide(may, MISSING, held)[0].kept == {"member"}, "kept as what is not privileged"
 
 
 def test_a_connection_that_may_grants_privileged_roles() -> None:

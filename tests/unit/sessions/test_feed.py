@@ -4,13 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
 from jit_middleware.bridge import TaskLocks, ThreadLocks, step
 from jit_middleware.errors import StoreUnavailable
 from jit_middleware.http.messages import Admission
-from jit_middleware.model import FeedEntry, FeedPage, User
+from jit_middleware.model import FeedEntry, FeedPage, Session, User
 from jit_middleware.sessions import CachedSession, RevocationFeed, SessionCache
 from tests.conftest import FakeClock
 
@@ -39,8 +40,9 @@ class FeedOnly:
         return FeedPage(position, new, self.complete)
 
 
-def entry(session: str = "s1", user: str = "u1") -> CachedSession:
-    admission = Admission(User(user, user), None, {}, {})  # type: ignore[arg-type]
+def entry(session: str = "s1", user: str = "u1", connection: str = "oidc") -> CachedSession:
+    when = datetime(2026, 1, 1, tzinfo=UTC)
+    admission = Admission(User(user, user), Session(session, user, connection, when, when), {}, {})
     return CachedSession(admission, session, user, deadline=1e9)
 
 
@@ -67,7 +69,14 @@ def test_within_the_bound_nothing_is_read(fake_clock: FakeClock) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "key", "left"),
-    [("session", "s1", {"b", "c"}), ("user", "u1", {"c"}), ("connection", "oidc", set()), ("all", "", set())],
+    [
+        ("session", "s1", {"b", "c", "d"}),
+        ("user", "u1", {"c", "d"}),
+        ("connection", "oidc", {"c"}),
+        ("connection", "OIDC", {"a", "b", "c", "d"}),
+        ("all", "", set()),
+        ("of another version", "s1", set()),
+    ],
 )
 def test_the_first_question_after_the_bound_drops_what_the_feed_names(
     fake_clock: FakeClock, kind: str, key: str, left: set[str]
@@ -75,12 +84,14 @@ def test_the_first_question_after_the_bound_drops_what_the_feed_names(
     ledger = FeedOnly()
     feed, cache = feed_over(ledger, fake_clock)
     ask(feed)
-    for cookie, session, user in (("a", "s1", "u1"), ("b", "s2", "u1"), ("c", "s3", "u2")):
-        cache.put(cookie, entry(session, user))
+    cache.put("a", entry("s1", "u1"))
+    cache.put("b", entry("s2", "u1"))
+    cache.put("c", entry("s3", "u2", "saml"))
+    cache.put("d", entry("s4", "u3"))
     ledger.revoke(kind, key)
     fake_clock.advance(1.0)
     ask(feed)
-    assert {cookie for cookie in "abc" if cache.get(cookie) is not None} == left
+    assert {cookie for cookie in "abcd" if cache.get(cookie) is not None} == left
 
 
 def test_a_bound_of_zero_asks_each_time(fake_clock: FakeClock) -> None:

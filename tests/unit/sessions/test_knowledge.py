@@ -122,9 +122,11 @@ def test_made_up_cookies_and_header_names_fill_no_memory(tmp_path: Path, fake_cl
     step(middleware.gate.close())
     edge = asgi.JITMiddleware(asgi_app, settings(f"sqlite:///{tmp_path}/jit.db"), clock=fake_clock)
     for number in range(3_000):
-        edge._shape([b"host"] * (number % 100) + [f"x-{number}".encode()])
+        names = [b"host"] * (number % 100) + [f"x-{number}".encode(), b"accept"]
+        edge._shape(names, [(name, f"text/x-{number}".encode()) for name in names])
     assert len(edge._shapes) <= 1_024
-    assert len(edge._hot[2]) <= 100
+    assert len(edge._hot[2]) <= 101
+    assert len(edge._watchers._manners) <= 256
 
 
 def test_no_lock_is_held_while_the_app_works(tmp_path: Path, fake_clock: FakeClock) -> None:

@@ -87,6 +87,61 @@ def test_a_privileged_role_needs_a_connection_that_may_grant_it(variable: str, v
     assert Settings.load(env | {"JIT_OIDC_ALLOW_PRIVILEGED_ROLES": "true"}).connections[0].provisioning
 
 
+def test_every_role_may_be_privileged_but_those_that_everybody_gets() -> None:
+    every = ENV | {"JIT_PRIVILEGED_ROLES": "*", "JIT_ROLE_CATALOGUE": "viewer, editor, guest"}
+    shared = {"JIT_DEFAULT_ROLES": "viewer", "JIT_MINIMAL_ROLE": "guest", "JIT_GROUP_ROLES": '{"g-1": ["viewer"]}'}
+    mine = Settings.load(every | shared).connections[0].provisioning
+    assert [role in mine.privileged for role in ("viewer", "guest", "editor", "*", "")] == [False, False, *[True] * 3]
+    assert frozenset({"viewer", "editor"}) - mine.privileged == {"viewer"}
+    (fault,) = faults(every | {"JIT_GROUP_ROLES": '{"g-1": ["editor"]}'})
+    assert fault.startswith("JIT_GROUP_ROLES: it grants 'editor', which is a privileged role")
+    assert "JIT_OIDC_ALLOW_PRIVILEGED_ROLES=true" in fault
+    (fault,) = faults(every | {"JIT_PRIVILEGED_ROLES": "*, viewer", "JIT_DEFAULT_ROLES": "viewer"})
+    assert fault.startswith("JIT_DEFAULT_ROLES: it gives everybody 'viewer', which is a privileged role")
+
+
+@pytest.mark.parametrize(
+    ("named", "gained", "rises"),
+    [
+        ((), {"admin"}, False),
+        (("admin",), {"editor"}, False),
+        (("admin",), {"editor", "admin"}, True),
+        (("*",), {"editor"}, True),
+        (("*",), {"viewer"}, True),
+        (("*",), set(), False),
+    ],
+)
+def test_what_somebody_gains_may_need_a_new_login(named: tuple[str, ...], gained: set[str], rises: bool) -> None:
+    policy = ProvisioningSettings(privileged_roles=named, default_roles=("viewer",))
+    assert policy.needs_new_login(gained) is rises
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_noted"),
+    [
+        ({}, False),
+        ({"JIT_DEFAULT_ROLES": "viewer"}, True),
+        ({"JIT_GROUP_ROLES": '{"g-1": ["editor"]}'}, True),
+        ({"JIT_ROLE_RULES": '[{"when": "boss", "grant": ["chief"]}]'}, True),
+        ({"JIT_ROLE_CATALOGUE": "viewer, chief"}, True),
+        ({"JIT_ROLE_CATALOGUE": "viewer, chief", "JIT_PRIVILEGED_ROLES": "chief"}, False),
+        ({"JIT_DEFAULT_ROLES": "viewer", "JIT_PRIVILEGED_ROLES": "*"}, False),
+    ],
+)
+def test_roles_of_which_none_is_privileged_are_noted(variables: Mapping[str, str], is_noted: bool) -> None:
+    settings = Settings.load({**ENV, **variables})
+    assert [note.startswith("No role is privileged (JIT_PRIVILEGED_ROLES)") for note in settings.notes()] == (
+        [True] if is_noted else []
+    )
+    assert settings.warnings() == ()
+
+
+def test_roles_of_one_connection_alone_are_noted_too(tmp_path: Path) -> None:
+    file = tmp_path / "jit.toml"
+    file.write_text('[connections.oidc.group_roles]\n"g-1" = ["editor"]\n')
+    assert len(Settings.load(ENV | {"JIT_CONFIG": str(file)}).notes()) == 1
+
+
 def test_with_a_catalogue_every_role_must_be_in_it() -> None:
     found = faults(
         ENV

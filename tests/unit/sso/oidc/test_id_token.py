@@ -151,6 +151,8 @@ def test_foreign_headers_that_change_nothing_are_lawful():
         ({"amr": "pwd"}, "claim_malformed"),
         ({"amr": ["pwd", 1]}, "claim_malformed"),
         ({"session_expiry": NOW - 60}, "session_ended"),
+        ({"session_expiry": NOW}, "session_ended"),
+        ({"session_expiry": NOW + 0.9}, "session_ended"),
         ({"session_expiry": True}, "claim_malformed"),
         ({"sub": ...}, "subject_invalid"),
         ({"sub": ""}, "subject_invalid"),
@@ -197,6 +199,7 @@ def test_requested_acr_is_required():
 
 def test_session_expiry_becomes_the_ceiling():
     assert Story().login(session_expiry=NOW + 3600).session_ceiling == NOW + 3600
+    assert Story().login(session_expiry=NOW + 1).session_ceiling == NOW + 1
 
 
 @pytest.mark.parametrize(

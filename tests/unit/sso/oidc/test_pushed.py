@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jit_middleware.errors import ProviderUnavailable, VerificationError
+from jit_middleware.errors import JudgedLater, ProviderUnavailable, VerificationError
 from jit_middleware.settings.saml import SAMLConnection
 from jit_middleware.settings.signals import SignalsSettings
 from jit_middleware.sso.oidc import SignalReceiver
@@ -15,8 +15,10 @@ from jit_middleware.sso.signals import (
     CREDENTIAL_CHANGE,
     SESSION_REVOKED,
     VERIFICATION,
+    AliasSubjects,
     EmailSubject,
     IdentitySubject,
+    SessionSubject,
 )
 from tests.unit.sso.oidc.provider import (
     CLIENT,
@@ -41,6 +43,8 @@ REVOKE_URL = "https://app.example/_jit/revoke/oidc"
 SIGNALS_URL = "https://app.example/_jit/signals/oidc"
 OWN_SIGNALS = SignalsSettings(issuer=ISSUER)
 SUBJECT = {"format": "iss_sub", "iss": ISSUER, "sub": "subject-1"}
+PHONE = {"format": "phone_number", "phone_number": "+1"}
+ALIASES = {"format": "aliases", "identifiers": [SUBJECT, PHONE, {"format": "email", "email": "a@b.example"}, SUBJECT]}
 TYPES = {"logout": "logout+jwt", "event": "secevent+jwt", "revocation": "global-token-revocation+jwt"}
 KINDS = sorted(TYPES)
 
@@ -103,6 +107,16 @@ class Push:
 
     def refusal(self, kind, given):
         with pytest.raises(VerificationError) as caught:
+            self.take(kind, given)
+        return caught.value.reason
+
+    def delay(self, kind, given):
+        with pytest.raises(JudgedLater) as caught:
+            self.take(kind, given)
+        return caught.value.reason
+
+    def verdict(self, kind, given):
+        with pytest.raises((JudgedLater, VerificationError)) as caught:
             self.take(kind, given)
         return caught.value.reason
 
@@ -359,9 +373,16 @@ def test_the_audience_of_events_is_what_the_settings_say():
         ({"format": "opaque", "id": "subject-1"}, IdentitySubject("subject-1")),
         ({"format": "email", "email": "a@b.example"}, EmailSubject("a@b.example")),
         ({"format": "complex", "user": SUBJECT, "tenant": {"format": "opaque", "id": "t"}}, IdentitySubject("subject-1", ISSUER)),
+        ({"format": "complex", "user": SUBJECT, "session": {"format": "opaque", "id": "s"}}, IdentitySubject("subject-1", ISSUER)),
+        ({"format": "aliases", "identifiers": [SUBJECT]}, IdentitySubject("subject-1", ISSUER)),
+        (ALIASES, AliasSubjects(IdentitySubject("subject-1", ISSUER), (EmailSubject("a@b.example"),))),
+        ({"format": "complex", "user": ALIASES}, AliasSubjects(IdentitySubject("subject-1", ISSUER), (EmailSubject("a@b.example"),))),
+        ({"format": "complex", "session": {"format": "opaque", "id": "s-1"}}, SessionSubject("s-1")),
+        ({"format": "complex", "session": {"format": "opaque", "id": "s-1"}, "device": {"format": "opaque", "id": "d"}}, SessionSubject("s-1")),
+        ({"format": "complex", "session": {"format": "jwt_id", "iss": ISSUER, "jti": "j"}}, SessionSubject(None)),
     ],
 )  # fmt: skip
-def test_subject_identifiers_that_name_a_person(given, meant):
+def test_subject_identifiers_that_name_somebody(given, meant):
     """RFC 9493 §3.2, SSF 1.0 §3.1."""
     assert read_subject(given) == meant
 
@@ -379,12 +400,25 @@ def test_subject_identifiers_that_name_a_person(given, meant):
         ({"format": "opaque"}, "claim_malformed"),
         ({"format": "opaque", "id": "x" * 1025}, "claim_malformed"),
         ({"format": "account", "uri": "acct:a@b.example"}, "subject_identifier_unsupported"),
-        ({"format": "aliases", "identifiers": [SUBJECT]}, "subject_identifier_unsupported"),
+        ({"format": "aliases"}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": []}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": SUBJECT}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": [SUBJECT, "subject-1"]}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": [SUBJECT, {"sub": "s"}]}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": [SUBJECT, {"format": "email"}]}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": [SUBJECT, {"format": "aliases", "identifiers": [SUBJECT]}]}, "claim_malformed"),
+        ({"format": "aliases", "identifiers": [PHONE]}, "subject_identifier_unsupported"),
+        ({"format": "aliases", "identifiers": [{"format": "complex", "user": SUBJECT}]}, "subject_identifier_unsupported"),
+        ({"format": "complex", "session": "s-1"}, "claim_malformed"),
+        ({"format": "complex", "session": {"id": "s-1"}}, "claim_malformed"),
+        ({"format": "complex", "session": {"format": "opaque", "id": ""}}, "claim_malformed"),
+        ({"format": "complex", "session": {"format": "opaque"}}, "claim_malformed"),
+        ({"format": "complex", "user": PHONE, "session": {"format": "opaque", "id": "s"}}, "subject_identifier_unsupported"),
         ({"format": "complex"}, "subject_identifier_unsupported"),
         ({"format": "complex", "device": {"format": "opaque", "id": "d"}}, "subject_identifier_unsupported"),
         ({"format": "complex", "user": {"format": "complex", "user": SUBJECT}}, "subject_identifier_unsupported"),
     ],
-)
+)  # fmt: skip
 def test_subject_identifiers_that_name_nobody(given, reason):
     with pytest.raises(VerificationError) as caught:
         read_subject(given)
@@ -466,6 +500,7 @@ def test_a_transmitter_of_its_own_is_believed_with_its_own_keys_alone():
         push.take(kind, token(kind, key=EC, iss=TRANSMITTER))
         assert push.refusal(kind, token(kind, key=RSA, iss=TRANSMITTER)) == "key_unknown"
         assert push.refusal(kind, token(kind, key=EC)) == "issuer_mismatch"
+        push.story.clock.pass_(30)
     push.take("logout", token("logout"))
     assert push.refusal("logout", token("logout", key=EC)) == "key_unknown"
 
@@ -519,33 +554,79 @@ def rotated(push):
 def test_a_new_key_is_fetched_although_garbage_came_just_before(kind):
     push = Push()
     push.take(kind, token(kind))
+    assert push.refusal(kind, token(kind, header={"kid": "garbage"})) == "key_unknown"
     for _ in range(20):
-        assert push.refusal(kind, token(kind, header={"kid": "garbage"})) == "key_unknown"
+        assert push.delay(kind, token(kind, header={"kid": "garbage"})) == "keys_not_asked_for"
     rotated(push)
     push.take(kind, token(kind, key=OTHER_RSA, header={"kid": "new"}, jti="jti-2"))
 
 
-def test_garbage_makes_us_ask_a_few_times_and_then_once_in_fifteen_seconds():
+@pytest.mark.parametrize("kind", KINDS)
+def test_garbage_makes_us_ask_a_few_times_and_then_once_in_fifteen_seconds(kind):
+    """What is signed with a new key meanwhile is not refused, which its sender may take for the last word."""
+    push = Push()
+    push.take(kind, token(kind))
+    answers = [push.verdict(kind, token(kind, header={"kid": f"garbage-{n}"})) for n in range(30)]
+    assert answers == ["key_unknown"] * 5 + ["keys_not_asked_for"] * 25
+    assert push.story.provider.asked("/jwks") == 1 + 5
+    new = token(kind, key=OTHER_RSA, header={"kid": "new"}, jti="jti-2")
+    rotated(push)
+    assert push.delay(kind, new) == "keys_not_asked_for"
+    push.story.clock.pass_(14)
+    assert push.delay(kind, new) == "keys_not_asked_for"
+    assert push.story.provider.asked("/jwks") == 1 + 5, "no such token makes us ask"
+    push.story.clock.pass_(1)
+    push.take(kind, new)
+    assert push.story.provider.asked("/jwks") == 1 + 5 + 1
+
+
+def test_a_name_that_the_keys_lacked_a_moment_ago_is_no_verdict_on_the_next_token_with_it():
+    """Whoever guesses the name of the next key must not have what is signed with it refused for good."""
+    push = Push()
+    push.take("logout", token("logout"))
+    assert push.refusal("logout", token("logout", header={"kid": "new"})) == "key_unknown"
+    rotated(push)
+    new = token("logout", key=OTHER_RSA, header={"kid": "new"}, jti="jti-2")
+    assert push.delay("logout", new) == "keys_not_asked_for"
+    push.story.clock.pass_(30)
+    assert push.take("logout", new).subject == "subject-1"
+
+
+def test_a_token_that_names_no_key_is_put_off_as_well():
+    push = Push()
+    push.take("logout", token("logout"))
+    nameless = {"kid": ...}
+    answers = [push.verdict("logout", token("logout", key=OTHER_RSA, header=nameless)) for _ in range(7)]
+    assert answers == ["signature_invalid"] * 5 + ["keys_not_asked_for"] * 2
+
+
+def test_a_bad_signature_under_a_name_that_we_know_stays_a_verdict():
     push = Push()
     push.take("logout", token("logout"))
     for n in range(30):
-        push.refusal("logout", token("logout", header={"kid": f"garbage-{n}"}))
-    assert push.story.provider.asked("/jwks") == 1 + 5
-    new = token("logout", key=OTHER_RSA, header={"kid": "new"})
-    rotated(push)
-    assert push.refusal("logout", new) == "key_unknown"
-    push.story.clock.pass_(14)
-    assert push.refusal("logout", new) == "key_unknown"
-    push.story.clock.pass_(1)
-    assert push.take("logout", new).subject == "subject-1"
-    assert push.story.provider.asked("/jwks") == 1 + 5 + 1
+        push.verdict("logout", token("logout", header={"kid": f"garbage-{n}"}))
+    assert push.refusal("logout", token("logout", key=OTHER_RSA, header={"kid": RSA.kid})) == "signature_invalid"
+
+
+def test_a_login_has_its_verdict_however_often_the_keys_were_asked_for():
+    """What a login brings comes from the provider itself: nobody else can use up what it may ask."""
+    story = Story()
+    story.login()
+    given = [sign(login_claims(), key=OTHER_RSA, header={"kid": f"unknown-{n}"}) for n in range(7)]
+    reasons = []
+    for each in given:
+        with pytest.raises(VerificationError) as caught:
+            story.finish(each)
+        reasons.append(caught.value.reason)
+    assert reasons == ["key_unknown"] * 7
+    assert story.provider.asked("/jwks") == 1 + 5
 
 
 def test_garbage_that_is_pushed_keeps_no_new_key_from_a_login():
     push = Push()
     push.story.login()
     for n in range(30):
-        push.refusal("logout", token("logout", header={"kid": f"garbage-{n}"}))
+        push.verdict("logout", token("logout", header={"kid": f"garbage-{n}"}))
     rotated(push)
     answered = sign(login_claims(), key=OTHER_RSA, header={"kid": "new"})
     assert push.story.finish(answered).subject == "subject-1"

@@ -122,6 +122,28 @@ def test_the_providers_own_end_bounds_our_session(stage: Any) -> None:
     assert at.client.get("/").status == 302
 
 
+@pytest.mark.parametrize("past", [0, 1, 20, 59])
+def test_a_session_that_has_ended_at_the_provider_begins_none_here(stage: Any, past: int) -> None:
+    """The skew is for clocks; by our own clock such a session would be over before its cookie is set."""
+    at = stage()
+    page = at.sign_in(ends=NOW - past)
+    assert (page.status, page.header("location")) == (403, None)
+    assert [line for line in page.all("set-cookie") if line.startswith("__Host-jit=")] == []
+    assert [event.reason for event in at.events("login.refused")] == ["session_ended"]
+    assert at.events("login.succeeded") == []
+
+
+def test_a_session_with_two_seconds_left_is_served_for_them_and_then_refused(stage: Any) -> None:
+    at = stage()
+    landed = at.sign_in(ends=NOW + 2)
+    assert landed.status == 303
+    at.clock.advance(1)
+    assert at.client.get("/").status == 200
+    at.clock.advance(1)
+    assert at.sign_in(ends=NOW + 2, assertion_id="_assertion-2").status == 403
+    assert [event.reason for event in at.events("login.refused")] == ["session_ended"]
+
+
 def test_a_forced_authentication_is_a_new_one(stage: Any) -> None:
     at = stage(JIT_SAML_FORCE_AUTHN="on", JIT_SAML_ALLOW_IDP_INITIATED="on")
     assert at.sign_in(signed_in=NOW - 61).status == 403

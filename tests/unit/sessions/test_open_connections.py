@@ -1,0 +1,169 @@
+"""Which of many open connections end when all sessions of a provider connection do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from jit_middleware.bridge import step
+from jit_middleware.errors import StoreUnavailable
+from jit_middleware.model import FeedEntry
+from jit_middleware.sessions import RevocationFeed, SessionCache, Watch
+from jit_middleware.sessions.live import LiveConnection
+from jit_middleware.settings import Settings
+from jit_middleware.testing.login import login_as
+from jit_middleware.wsgi import JITMiddleware
+from tests.conftest import FakeClock
+from tests.unit.sessions.test_feed import FeedOnly, feed_over
+
+FAR = 2e9
+
+
+class House:
+    """The open connections of one worker, and a ledger that is asked about their sessions."""
+
+    def __init__(self, clock: FakeClock, count: int, *, at: str = "oidc") -> None:
+        self.store = FeedOnly()
+        self.feed: RevocationFeed
+        self.cache: SessionCache
+        self.feed, self.cache = feed_over(self.store, clock)
+        self.ended: set[str] = set()
+        self.refused: set[str] = set()
+        self.looked_up: list[str] = []
+        self.asked: list[int] = []
+        self.is_down = False
+        self.watch = Watch(self.feed, clock=clock, is_served=self.is_served, live_among=self.live_among)
+        step(self.feed.ensure_fresh())
+        self.open = [LiveConnection(f"s{number}", f"u{number}", FAR, FAR, at) for number in range(count)]
+        for connection in self.open:
+            connection.unsure = False
+            self.feed.live.add(connection)
+        clock.advance(1.0)
+
+    async def is_served(self, session_id: str) -> bool:
+        self.looked_up.append(session_id)
+        return session_id not in self.ended | self.refused
+
+    async def live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
+        self.asked.append(len(session_ids))
+        if self.is_down:
+            raise StoreUnavailable("unreachable")
+        return [each for each in session_ids if each not in self.ended]
+
+    def revoke(self, kind: str, key: str) -> None:
+        self.store.entries.append(FeedEntry(len(self.store.entries) + 1, kind, key))
+
+    def over(self) -> set[str]:
+        ended = step(self.watch.ended(self.open))
+        assert {why for _, why in ended} <= {"session_ended"}
+        assert len(ended) == len({connection for connection, _ in ended})
+        return {connection.session_id for connection, _ in ended}
+
+
+def ids(*numbers: int) -> set[str]:
+    return {f"s{number}" for number in numbers}
+
+
+def test_many_are_ended_by_one_question(fake_clock: FakeClock) -> None:
+    """One by one, the last would end long after the bound."""
+    house = House(fake_clock, 1_000)
+    house.ended = ids(*range(1_000)) - ids(7, 8)
+    house.refused = ids(8)
+    house.revoke("connection", "oidc")
+    assert house.over() == ids(*range(1_000)) - ids(7)
+    assert house.asked == [1_000]
+    assert house.looked_up == ["s7", "s8"], "their accounts may have been shut"
+    fake_clock.advance(1.0)
+    house.open = [each for each in house.open if each.session_id == "s7"]
+    assert house.over() == set()
+    assert house.looked_up == ["s7", "s8"], "once"
+
+
+def test_those_that_share_a_session_end_together(fake_clock: FakeClock) -> None:
+    house = House(fake_clock, 30)
+    more = LiveConnection("s3", "u3", FAR, FAR, "oidc")
+    more.unsure = False
+    house.feed.live.add(more)
+    house.open.append(more)
+    house.ended = ids(3)
+    house.revoke("connection", "oidc")
+    assert [each.session_id for each, _ in step(house.watch.ended(house.open))] == ["s3", "s3"]
+    assert house.asked == [30]
+
+
+@pytest.mark.parametrize("key", ["other", "OIDC", ""])
+def test_those_of_another_connection_are_not_even_looked_up(fake_clock: FakeClock, key: str) -> None:
+    house = House(fake_clock, 50)
+    house.ended = ids(*range(50))
+    house.revoke("connection", key)
+    assert house.over() == set()
+    assert (house.asked, house.looked_up) == ([], [])
+
+
+def test_a_few_are_looked_up_each(fake_clock: FakeClock) -> None:
+    house = House(fake_clock, 3)
+    house.ended = ids(0, 2)
+    house.revoke("connection", "oidc")
+    assert house.over() == ids(0, 2)
+    assert (house.asked, house.looked_up) == ([], ["s0", "s1", "s2"])
+
+
+def test_when_the_one_question_fails_each_is_looked_up(fake_clock: FakeClock) -> None:
+    house = House(fake_clock, 40)
+    house.ended, house.is_down = ids(*range(40)), True
+    house.revoke("all", "")
+    assert house.over() == ids(*range(40))
+    assert (house.asked, len(house.looked_up)) == ([40], 40)
+
+
+# --- with the whole house around it ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def middleware(tmp_path: Path, fake_clock: FakeClock) -> Iterator[JITMiddleware]:
+    settings = Settings.load(
+        {
+            "JIT_PUBLIC_URL": "https://app.example.org",
+            "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
+            "JIT_OIDC_ISSUER": "https://login.example.org",
+            "JIT_OIDC_CLIENT_ID": "app",
+            "JIT_OIDC_CLIENT_SECRET": "secret",
+            "JIT_DATABASE_URL": f"sqlite:///{tmp_path}/jit.db",
+        }
+    )
+    middleware = JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock)
+    yield middleware
+    step(middleware.gate.close())
+
+
+def test_a_ledger_ends_the_open_connections_of_a_provider_by_few_statements(
+    middleware: JITMiddleware, fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, ledger = middleware.gate, middleware.gate.house.ledger
+    opened: dict[str, LiveConnection] = {}
+    for number in range(30):
+        cookie = login_as(middleware, f"s{number}", preferred_username=f"person{number}")
+        entry = step(gate.house.sessions.find(cookie))
+        assert entry is not None
+        opened[cookie] = gate.watch.open(entry)
+    step(ledger.transaction(lambda tx: tx.end_sessions(fake_clock.now(), connection="oidc")))
+    back = login_as(middleware, "s30", preferred_username="person30")
+    entry = step(gate.house.sessions.find(back))
+    assert entry is not None
+    stays = gate.watch.open(entry)
+    fake_clock.advance(1.0)
+    looked_up, find = list[str](), ledger.find_session
+
+    async def counted(session_id: str) -> object:
+        looked_up.append(session_id)
+        return await find(session_id)
+
+    monkeypatch.setattr(ledger, "find_session", counted)
+    ended = step(gate.watch.ended([*opened.values(), stays]))
+    assert {connection for connection, _ in ended} == set(opened.values())
+    assert {why for _, why in ended} == {"session_ended"}
+    assert looked_up == [stays.session_id], "it began since"
+    assert all(gate.admit("/", cookie) is None for cookie in opened), "nor is any of them admitted"
+    assert all(step(gate.house.sessions.find(cookie)) is None for cookie in opened)
