@@ -221,6 +221,8 @@ class Tx(SeatVerbs, PrelinkVerbs, MarkVerbs):
         self.change_account(replace(account, user=None, grants=()), values)
         for table in (identity_links, prelinks, grants):
             self.unit.write_now(delete(table).where(table.c.user_id == user_id), {})
+        forgotten = {"logout_hint": None, "refresh_token": None}
+        self.unit.write_now(update(sessions).where(sessions.c.user_id == user_id).values(forgotten), {})
 
     # --- grants -----------------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from jit_middleware.pages import LOGOUT_EVERYWHERE_FIELD, LOGOUT_TOKEN_FIELD, re
 from jit_middleware.sso.strategy import Onward
 
 _LARGEST_FORM = 16_384
+_SECOND_CLICK = 60  # seconds after the first
 
 
 async def logout(house: House, request: Request, _name: str) -> Response:
@@ -30,7 +31,8 @@ async def logout(house: House, request: Request, _name: str) -> Response:
     click would sign in again. It has no say about other devices.
     """
     live = await house.sessions.find(request.cookie)
-    record = await _record(house, house.sessions.ids_in(request.cookie) if live is None else (live.session_id,))
+    named = house.sessions.ids_in(request.cookie) if live is None else (live.session_id,)
+    record = await _record(house, named)
     session_id = live.session_id if live is not None else None if record is None else record.id
     if session_id is None:
         # A form of another site arrives without our Lax cookie: it must not make the browser forget it either.
@@ -40,8 +42,6 @@ async def logout(house: House, request: Request, _name: str) -> Response:
     form = await _form(request)
     if request.method == "GET" or not _meant(house, request, session_id, form):
         onward = await _provider_logout(house, record, state)
-        if onward is None and live is None:
-            return redirect(house.own("signed-out"), status=303, cookies=forget_session(house))
         return house.pages.confirm_logout(
             action_url=house.own("logout"),
             token=house.logout_tokens.tag(session_id),
@@ -54,7 +54,8 @@ async def logout(house: House, request: Request, _name: str) -> Response:
         await revoke(house, Everywhere(live.user_id), cause="logout_everywhere")
     else:
         # One that was ended before is left as it is, and nothing is said of it. An idle one could live again.
-        await revoke(house, OneSession(session_id), cause="logout")
+        for each in named:
+            await revoke(house, OneSession(each), cause="logout")
     house.sessions.forget(request.cookie)
     onward = await _provider_logout(house, record, state)
     if onward is None:
@@ -78,12 +79,9 @@ def farewell(house: House, request: Request, answered: str | None) -> Response:
 
 
 async def _record(house: House, session_ids: Sequence[str]) -> SessionRecord | None:
-    """The first of these sessions that is recorded, ended or not."""
-    for session_id in session_ids:
-        view = await house.ledger.find_session(session_id)
-        if view is not None:
-            return view.session
-    return None
+    """The first of these sessions that is recorded and has not ended; or the first that is recorded."""
+    found = [view.session for name in session_ids if (view := await house.ledger.find_session(name)) is not None]
+    return next((session for session in found if session.ended_at is None), found[0] if found else None)
 
 
 async def _provider_logout(house: House, record: SessionRecord | None, state: str) -> Onward | None:
@@ -92,7 +90,10 @@ async def _provider_logout(house: House, record: SessionRecord | None, state: st
     strategy = None if record is None else house.strategies.get(record.connection)
     if record is None or strategy is None:
         return None
-    shown = replace(record, logout_hint=house.sessions.logout_hint(record))
+    ended_at, now = record.ended_at, house.clock.now()
+    # A copy of the cookie must be of no use once its session has ended; for a second click it has not, for a while.
+    shows_hint = ended_at is None or now - ended_at < _SECOND_CLICK
+    shown = replace(record, logout_hint=house.sessions.logout_hint(record) if shows_hint else None)
     try:
         return await strategy.logout_phase(shown, return_url=house.own_url("signed-out"), state=state)
     except (AdapterError, LoginError):

@@ -30,8 +30,10 @@ def refuse(house: House, request: Request, error: JITError, *, reference: str, r
     """The answer to a request that failed; the detail goes to the log under the same reference."""
     status = error.response_status if isinstance(error, RequestError) else error.status
     headers: list[tuple[str, str]] = list(error.headers) if isinstance(error, RequestError) else []
-    if isinstance(error, AdapterError | JudgedLater):
+    if isinstance(error, AdapterError):
         headers.append(("Retry-After", "5"))
+    if isinstance(error, JudgedLater):
+        headers.append(("Retry-After", "30"))
     if isinstance(error, CreationLimited):
         headers.append(("Retry-After", "60"))
     log_refusal(house, request, error, reference=reference)

@@ -78,6 +78,20 @@ def test_a_logout_that_begins_here_ends_the_providers_session_too(
     assert agent.forms_filled == filled + 1
 
 
+def test_the_name_of_a_person_is_shown_to_nobody_who_kept_the_cookie_of_an_ended_session(
+    build: SAMLStageBuilder,
+) -> None:
+    """A LogoutRequest names them, and would have the provider end what they have begun since."""
+    stage = build()
+    alice = stage.person("alice")
+    user_id = stage.sign_in(alice, agent=person(stage, alice)).json()["user"]["id"]
+    step(stage.ledger.transaction(lambda tx: tx.end_sessions(stage.clock.now(), user_id=user_id)))
+    stage.clock.advance(61)
+    answer = stage.client.post("/_jit/logout")
+    assert answer.status == 303
+    assert answer.location.endswith("/_jit/signed-out")
+
+
 @pytest.mark.parametrize("ended", ["idle", "revoked"])
 @pytest.mark.parametrize("ours", BINDINGS)
 def test_a_logout_of_a_session_that_is_over_ends_the_providers_session(
