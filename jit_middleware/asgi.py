@@ -35,7 +35,7 @@ __all__ = ["ASGIApplication", "JITMiddleware"]
 
 Headers: TypeAlias = "list[tuple[bytes, bytes]]"
 #: Header names as they came; where the one Cookie header is (or ``_NO_COOKIE``, ``_ODD``); where Accept is, or -1; and
-#: what followed from the Accept header that came last with them.
+#: what followed from the Accept header that came last with them, if that was not too long to keep.
 Shape: TypeAlias = "tuple[list[bytes], int, int, Manner]"
 
 #: The ASGI specification wants lower case; a server or test client that sends what it got must not show our cookies.
@@ -103,7 +103,7 @@ class JITMiddleware:
         self._start = StartOnce(gate.start, SystemClock(), "asgi")
 
     # The hot path, in one piece: each call more would cost every request a twentieth of what it may.
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: PLR0912
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app, admit, lately, unknown, manner_of = self._hot
         headers: Headers | None = None
         basis: Basis | None = None
@@ -141,15 +141,15 @@ class JITMiddleware:
                 return
             inner, basis, manner = considered
         streams: list[Stream] = []
-        response: OnItsWay = [], streams, basis, send
+        response: OnItsWay = (times := [0.0]), streams, basis, send
         _, notice, hears = manner
         receive = self._watchers.hearing(response, receive) if hears else receive
         try:
             await app(inner, receive, MethodType(notice, response))
         except BaseException as error:
-            if streams:
-                streams[0].close(error)
+            self._watchers.over(response, error)
             raise
+        times[0] = -1.0  # noticing.OVER: a constant costs nothing to look up
         if streams:
             streams[0].close(None)
 
@@ -195,7 +195,7 @@ class JITMiddleware:
 
     def _shape(self, names: list[bytes], headers: Headers) -> Shape:
         """Where the one Cookie header is; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And what Accept says."""
-        _, _, lately, _, manner_of = self._hot
+        _, _, lately, unknown, manner_of = self._hot
         key = tuple(names)
         place = self._shapes.get(key)
         if place is None:
@@ -209,7 +209,7 @@ class JITMiddleware:
         shape = names, place, accept, manner_of(headers[accept][1] if accept >= 0 else b"")
         if sum(map(len, names)) <= _LONGEST_SHAPE:
             self._shapes[key] = place
-            lately[len(names)] = shape
+            lately[len(names)] = shape if len(shape[3][0]) <= _LONGEST_SHAPE else (names, place, accept, unknown[3])
         return shape
 
     def _seen_by_app(self, scope: Scope, headers: Headers, place: int, passed: PassThrough) -> Scope:

@@ -39,9 +39,7 @@ class Parts:
 
     def close(self) -> None:
         """Let go, and close the app's body (PEP 3333)."""
-        if self._connection is not None:
-            self._watch.close(self._connection)
-            self._connection = None
+        self._let_go()
         close = getattr(self._body, "close", None)
         if close is not None:
             close()
@@ -49,15 +47,19 @@ class Parts:
     def _parts(self, parts: Iterator[bytes]) -> Iterator[bytes]:
         is_fresh, basis, monotonic = self._watch.is_fresh, self._basis, self._watch.monotonic
         began = monotonic()
-        for part in parts:
-            if monotonic() - began >= AT_ONCE and not is_fresh(basis):
-                self._judge()
-            yield part
-            break
-        for part in parts:
-            if not is_fresh(basis):
-                self._judge()
-            yield part
+        try:
+            for part in parts:
+                if monotonic() - began >= AT_ONCE and not is_fresh(basis):
+                    self._judge()
+                yield part
+                break
+            for part in parts:
+                if not is_fresh(basis):
+                    self._judge()
+                yield part
+        finally:
+            # Also when this is dropped: not every layer outside closes what it iterates.
+            self._let_go()
 
     def _judge(self) -> None:
         """Ask whether the session is still there. Raises ``SessionEnded``."""
@@ -66,12 +68,19 @@ class Parts:
         if step(self._watch.ended((self._connection,))):
             raise SessionEnded
 
+    def _let_go(self) -> None:
+        if self._connection is not None:
+            self._watch.close(self._connection)
+            self._connection = None
+
 
 class IsLive:
     """Says whether the session of a request still lives; for an application that sends past the server. ::
 
+        event = next_event()  # which may take long: what was asked before it is old when it comes
         while environ["jit.is_live"]():
-            socket.sendall(news())
+            socket.sendall(event)
+            event = next_event()
 
     ``False``: it has ended, or nobody can tell; nothing more may be sent. The answer is no older than the bound, and
     costs one read of the feed for all who ask in that time. The requests of a session share this, on whatever thread.

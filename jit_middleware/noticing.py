@@ -15,19 +15,24 @@ from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from jit_middleware.bridge import Message, Receive, Send
+from jit_middleware.errors import SessionEnded
 from jit_middleware.http.messages import Basis
 from jit_middleware.http.navigation import takes_events, takes_html
 from jit_middleware.sessions import AT_ONCE, Watch
 from jit_middleware.watching import Socket, Stream, Watcher
 
-#: A response on its way: until when what follows belongs to its head, once that was sent; the stream it has become, if
-#: it has; the session it stands on; and how the server sends.
+#: A response on its way: until when what follows belongs to its head, once that was sent (before: 0; ``_FLOWS``: it is
+#: a stream; ``OVER``); the stream it has become, if it has; the session it stands on; and how the server sends.
 OnItsWay: TypeAlias = "tuple[list[float], list[Stream], Basis, Send]"
 Notice: TypeAlias = "Callable[[OnItsWay, Message], Awaitable[None]]"
 #: How messages are noticed for a client that sent this Accept header; and whether it waits for events.
 Manner: TypeAlias = "tuple[bytes, Notice, bool]"
 
+#: The app has returned. Earlier than any reading of a clock, as ``_FLOWS`` is.
+OVER: Final = -1.0
+_FLOWS: Final = -math.inf
 _EVENTS: Final = b"text/event-stream"
+_LASTING: Final = frozenset({list, tuple})
 _LONGEST_ACCEPT: Final = 1024
 _MANNERS_KEPT: Final = 256
 
@@ -74,12 +79,12 @@ class Watchers:
         send_watched, monotonic = self._send, self._watch.monotonic
 
         def notice(response: OnItsWay, message: Message) -> Awaitable[None]:
-            belongs, _, _, send = response
-            if belongs:
-                if "more_body" not in message and monotonic() < belongs[0]:
+            (until,), _, _, send = response
+            if until:
+                if "more_body" not in message and monotonic() < until:
                     return send(message)
             elif "status" in message:
-                belongs.append(monotonic() + AT_ONCE)
+                response[0][0] = monotonic() + AT_ONCE
                 return send(message)
             return send_watched(response, message)
 
@@ -90,19 +95,20 @@ class Watchers:
         begin, send_watched, monotonic = self._begin, self._send, self._watch.monotonic
 
         def look(response: OnItsWay, message: Message) -> Awaitable[None]:
-            belongs, _, _, send = response
-            if belongs:
-                if "more_body" not in message and monotonic() < belongs[0]:
+            (until,), _, _, send = response
+            if until:
+                if "more_body" not in message and monotonic() < until:
                     return send(message)
             elif "status" in message:
                 headers: list[tuple[bytes, bytes]] = message.get("headers", ())
-                if type(headers) is list:  # anything else may be readable only once, and is the server's
+                # Anything else may be readable only once, and is the server's.
+                if type(headers) in _LASTING:
                     for header in headers:
                         if header[0] == b"content-type":
                             if header[1][:17].lower() == _EVENTS:
                                 return begin(response, message)
                             break
-                belongs.append(monotonic() + AT_ONCE)
+                response[0][0] = monotonic() + AT_ONCE
                 return send(message)
             return send_watched(response, message)
 
@@ -110,15 +116,22 @@ class Watchers:
 
     async def _begin(self, response: OnItsWay, message: Message) -> None:
         """Pass a message of an event stream on, which its head makes one."""
-        if "status" in message and not response[1]:
+        (until,), streams, _, _ = response
+        if "status" in message and not streams and until != OVER:
             self._open(response, is_late=False)
         await self._send(response, message)
 
     async def _send(self, response: OnItsWay, message: Message) -> None:
         """Pass a message on; a part, and whatever comes late and on old knowledge, makes the response a stream."""
-        belongs, streams, basis, send = response
+        (until,), streams, basis, send = response
+        if until == OVER:
+            # By a task that the app has left behind: nobody would take a watch down.
+            if (streams and streams[0].has_ended) or not self._watch.is_fresh(basis):
+                raise SessionEnded
+            await send(message)
+            return
         if not streams:
-            is_late = bool(belongs) and self._watch.monotonic() >= belongs[0]
+            is_late = bool(until) and self._watch.monotonic() >= until
             if not (message.get("more_body", False) or (is_late and not self._watch.is_fresh(basis))):
                 await send(message)
                 return
@@ -126,11 +139,18 @@ class Watchers:
         await streams[0].send(message, send)
 
     def _open(self, response: OnItsWay, *, is_late: bool) -> None:
-        belongs, streams, basis, _ = response
-        belongs[:] = (-math.inf,)
+        times, streams, basis, _ = response
+        times[0] = _FLOWS
         streams.append(Stream(self.here(), basis))
         if not is_late:
             streams[0].rest()
+
+    def over(self, response: OnItsWay, error: BaseException) -> None:
+        """The app has raised this. Raises ``SessionEnded`` when that is because we have ended the response."""
+        times, streams, _, _ = response
+        times[0] = OVER
+        if streams:
+            streams[0].close(error)
 
     def hearing(self, response: OnItsWay, receive: Receive) -> Receive:
         """``receive`` for a response that may be a stream: gives a disconnect when that has ended."""

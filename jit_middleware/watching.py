@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Final
 from weakref import ref
 
@@ -98,22 +98,25 @@ class Watcher:
         self._asking.add_done_callback(self._asked)
 
     async def _ask(self) -> None:
-        self._end(await self._watch.ended(tuple(self._open), early=True))
+        await self._watch.judge(tuple(self._open), self._end, early=True)
 
-    async def ask(self, connection: LiveConnection) -> float:
-        """Ask about one connection before its turn, which ends it if need be; until when (monotonic) that will do."""
-        self._end(await self._watch.ended((connection,)))
-        return max(self.monotonic() + AT_ONCE, self.fresh_until)
+    async def ask(self, connection: LiveConnection) -> float | None:
+        """Ask about one connection before its turn: until when (monotonic) that will do. ``None``: it has ended, which
+        whoever holds it has been told."""
+        ended = await self._watch.ended((connection,))
+        for _, why in ended:
+            self._end(connection, why)
+        return None if ended else max(self.monotonic() + AT_ONCE, self.fresh_until)
 
     @property
     def fresh_until(self) -> float:
         return self._watch.fresh_until
 
-    def _end(self, ended: Iterable[tuple[LiveConnection, Ending]]) -> None:
-        for connection, why in ended:
-            end = self._open.pop(connection, None)
-            if end is not None:
-                end(why)
+    def _end(self, connection: LiveConnection, why: Ending) -> None:
+        end = self._open.pop(connection, None)
+        if end is not None:
+            self._watch.close(connection)  # nobody may be left who would
+            end(why)
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         self._asking = None
@@ -146,8 +149,8 @@ class _Interruption:
     """Gets an application out of whatever it is waiting for: first out of ``receive``, soon after out of anything."""
 
     __slots__ = (
-        "_has_cancelled", "_has_left", "_in_receive", "_sure_until", "_timer", "_watcher", "_woken", "connection",
-        "task", "why",
+        "_askers", "_asking", "_has_cancelled", "_has_left", "_in_receive", "_sure_until", "_timer", "_watcher",
+        "_woken", "connection", "task", "why",
     )  # fmt: skip
 
     def __init__(self, watcher: Watcher, basis: Basis) -> None:
@@ -158,6 +161,8 @@ class _Interruption:
         self._in_receive: dict[asyncio.Task[object], None] = {}
         self._woken: dict[asyncio.Task[object], None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._asking = asyncio.Lock()  # first come, first served: the order of what is sent stays
+        self._askers = 0
         self._has_cancelled = False
         self._has_left = False
         self.connection = watcher.add(basis, self._end, self.task)
@@ -167,11 +172,27 @@ class _Interruption:
         """Nobody need ask for a moment."""
         self._sure_until = max(self._sure_until, self._watcher.monotonic() + AT_ONCE)
 
+    def is_sure(self) -> bool:
+        """Whether something may be sent without :meth:`has_come`."""
+        return self.why is None and not self._askers and self._knows()
+
+    def _knows(self) -> bool:
+        return self._has_left or (self._watcher.monotonic() < self._sure_until and not self.connection.gone)
+
     async def has_come(self) -> bool:
         """Whether the connection has ended; asks where the watcher has not, or could not: the loop was held up."""
-        may_end = self.why is None and not self._has_left
-        if may_end and (self.connection.gone or self._watcher.monotonic() >= self._sure_until):
-            self._sure_until = await self._watcher.ask(self.connection)
+        if self.why is not None or self.is_sure():
+            return self.why is not None
+        self._askers += 1
+        try:
+            async with self._asking:
+                if self.why is None and not self._knows():
+                    sure_until = await self._watcher.ask(self.connection)
+                    if sure_until is None:
+                        return True  # whoever has left meanwhile is told here alone
+                    self._sure_until = sure_until
+        finally:
+            self._askers -= 1
         return self.why is not None
 
     async def receive(self, receive: Receive) -> Message | None:
@@ -248,6 +269,11 @@ class Stream:
             self._is_over = True
             self._interruption.leave()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its session has."""
+        return self._interruption.why is not None
+
     async def receive(self, receive: Receive) -> Message:
         """The server's next message, or a disconnect."""
         message = await self._interruption.receive(receive)
@@ -262,10 +288,12 @@ class Stream:
 class Socket:
     """A websocket."""
 
-    __slots__ = ("_interruption", "_is_connected", "_is_over", "_receive", "_send")
+    __slots__ = ("_goodbye", "_interruption", "_is_connected", "_is_over", "_receive", "_send")
 
     def __init__(self, watcher: Watcher, basis: Basis, receive: Receive, send: Send) -> None:
         self._interruption = _Interruption(watcher, basis)
+        self._interruption.rest()  # the handshake has just been let in
+        self._goodbye: asyncio.Task[None] | None = None
         self._receive = receive
         self._send = send
         self._is_connected = False
@@ -275,7 +303,7 @@ class Socket:
         """The server's next message, or a disconnect with the code that the client is told."""
         message = await self._interruption.receive(self._receive)
         if message is None:
-            await self._say_goodbye()
+            self._begin_goodbye()
             return {"type": "websocket.disconnect", "code": self._code, "reason": ""}
         self._is_connected = True
         if message["type"] == "websocket.disconnect":
@@ -284,8 +312,15 @@ class Socket:
 
     def send(self, message: Message) -> Awaitable[None]:
         """Pass a message on. Raises ``SessionEnded`` when the session is over."""
-        if self._interruption.why is not None:
-            return self._refuse()
+        return self._pass_on(message) if self._interruption.is_sure() else self._ask_and_send(message)
+
+    async def _ask_and_send(self, message: Message) -> None:
+        if await self._interruption.has_come():
+            self._begin_goodbye()
+            raise SessionEnded
+        await self._pass_on(message)
+
+    def _pass_on(self, message: Message) -> Awaitable[None]:
         kind: str = message.get("type", "")
         if kind == "websocket.close" or kind.startswith("websocket.http."):
             self._is_over = True
@@ -295,22 +330,25 @@ class Socket:
         """The application is done, by ``error`` or in peace; whether that is our doing. The client is told then."""
         is_ours = self._interruption.settle(error)
         if is_ours or (self._interruption.why is not None and isinstance(error, Exception)):
-            await self._say_goodbye()
+            self._begin_goodbye()
+            if self._goodbye is not None:
+                await self._goodbye
+        elif self._goodbye is not None:
+            self._goodbye.cancel()  # somebody else's cancellation, or nobody runs us any more
         return is_ours
 
     @property
     def _code(self) -> int:
         return _CODES[self._interruption.why or "session_ended"]
 
-    async def _refuse(self) -> None:
-        await self._say_goodbye()
-        raise SessionEnded
+    def _begin_goodbye(self) -> None:
+        """Close towards the client, once, beside the app: a slow client must not take the app's time to tidy up."""
+        if not self._is_over:
+            self._is_over = True
+            self._goodbye = asyncio.get_running_loop().create_task(self._say_goodbye())
 
     async def _say_goodbye(self) -> None:
-        """Close towards the client, once; before the handshake was answered that is a refusal."""
-        if self._is_over:
-            return
-        self._is_over = True
+        """Before the handshake was answered this is a refusal."""
         try:
             if not self._is_connected:
                 await self._receive()

@@ -2,9 +2,9 @@
 
 A request that goes on to the app reaches it with a copied environ and the server's own ``start_response``; a body that
 is whole, a file for the server to send and everything for anonymous people go back to the server as the very same
-object. So ``write()``, ``close()``, ``exc_info``, lazy bodies and ``wsgi.file_wrapper`` are the app's and the server's
-business alone (PEP 3333). A body in parts goes through :class:`~jit_middleware.asking.Parts`, which ends it when the
-session has ended.
+object. So ``write()``, ``close()``, ``exc_info``, lazy bodies and what comes of ``wsgi.file_wrapper`` are the app's and
+the server's business alone (PEP 3333). Any other body goes through :class:`~jit_middleware.asking.Parts`, which ends it
+when the session has ended.
 """
 
 from __future__ import annotations
@@ -71,13 +71,15 @@ class JITMiddleware:
     def _stand(self, app: WSGIApplication, gate: Gate) -> None:
         self.app = app
         self.gate = gate
-        # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        self._hot = (app, gate.admit, gate.scrubber.is_clean, gate.scrubber.clean_environ)
+        # One attribute for the hot path: a class with __getattr__ pays for each that it reads. The last is whether the
+        # server's file wrapper may be a function, until a request has shown that it is none: see _noted.
+        self._hot = (app, gate.admit, gate.scrubber.is_clean, gate.scrubber.clean_environ, True)
         self._start = StartOnce(gate.start, SystemClock(), "wsgi")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        app, admit, is_clean, clean_environ = self._hot
+        app, admit, is_clean, clean_environ, by_function = self._hot
         inner, passed, answer = environ, None, None
+        files: _FileFunction | None = None
         try:
             # Other methods, and what may be a websocket handshake, are first checked for cross-site forgery.
             if environ["REQUEST_METHOD"] in ("GET", "HEAD", "OPTIONS") and "HTTP_UPGRADE" not in environ:
@@ -100,6 +102,8 @@ class JITMiddleware:
                     inner |= shown
                 if not passed.cookie:
                     inner.pop("HTTP_COOKIE", None)
+                if by_function:
+                    files = self._noted(inner)
         except Exception as error:  # noqa: BLE001 - the edge is the last resort
             answer = _Answer(failure(error, SystemTokens()), environ.get("REQUEST_METHOD", ""))
         if answer is not None:
@@ -108,12 +112,21 @@ class JITMiddleware:
         if type(body) in _WHOLE:
             return body
         basis = None if passed is None else passed.basis
-        return body if basis is None or _is_file(body, inner) else Parts(body, basis, self.gate.watch)
+        return body if basis is None or _is_file(body, environ, files) else Parts(body, basis, self.gate.watch)
 
     def __getattr__(self, name: str) -> object:
         if name == "app" or (name.startswith("__") and name.endswith("__")):
             raise AttributeError(name)
         return getattr(self.app, name)
+
+    def _noted(self, inner: WSGIEnvironment) -> _FileFunction | None:
+        """Have a file wrapper that is a function noted down what it gives; without one, never look again."""
+        wrapper = inner.get("wsgi.file_wrapper")
+        if wrapper is None or isinstance(wrapper, type):
+            self._hot = (*self._hot[:-1], False)
+            return None
+        inner["wsgi.file_wrapper"] = files = _FileFunction(wrapper)
+        return files
 
     def _decide(self, environ: WSGIEnvironment) -> Decision:
         if not self._start.is_done():
@@ -165,10 +178,40 @@ def _shown(passed: PassThrough, watch: Watch) -> dict[str, object]:
     return shown
 
 
-def _is_file(body: object, environ: WSGIEnvironment) -> bool:
-    """Whether the server sends the body by itself, as a file."""
+def _is_file(body: object, environ: WSGIEnvironment, files: _FileFunction | None) -> bool:
+    """Whether the server sends the body by itself, as a file: it came out of the server's own ``wsgi.file_wrapper``.
+
+    What can merely be read may as well be the answer of another server, handed on for as long as that goes on.
+    """
+    if files is not None:
+        return files.gave(body)
     wrapper = environ.get("wsgi.file_wrapper")
-    return hasattr(body, "read") or (isinstance(wrapper, type) and isinstance(body, wrapper))
+    if wrapper is None or isinstance(wrapper, type):
+        return wrapper is not None and isinstance(body, wrapper)
+    # A function for this request and not for one before: some layer outside does that, and nobody noted it down.
+    return hasattr(body, "read")
+
+
+class _FileFunction:
+    """A ``wsgi.file_wrapper`` that is a function, as uWSGI's: what it makes cannot be told by its type.
+
+    The app gets the very object that the server made: the server knows it again by that. The last one counts.
+    """
+
+    __slots__ = ("_given", "_wrapper")
+
+    def __init__(self, wrapper: Callable[..., object]) -> None:
+        self._wrapper = wrapper
+        self._given: object = None
+
+    def __call__(self, *args: object, **kwargs: object) -> object:
+        self._given = self._wrapper(*args, **kwargs)
+        return self._given
+
+    def gave(self, body: object) -> bool:
+        """Whether that is the one; asked once, since nothing is kept for longer."""
+        given, self._given = self._given, None
+        return body is given
 
 
 class _Answer:

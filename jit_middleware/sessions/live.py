@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence, Set
+from itertools import count
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from jit_middleware.errors import AdapterError, StoreUnavailable
@@ -38,10 +39,11 @@ _LONGEST_LEAD = 1.0
 
 
 class LiveConnection:
-    """One open connection. ``began_at`` is the provider connection that its session began at. ``unsure``: the session
-    must be looked up; ``gone``: it is over; ``due``: look it up again at this time (monotonic)."""
+    """One open connection. ``began_at`` is the provider connection that its session began at. ``named``: the feed has
+    named it since its session was looked up; ``unsure``: that look has not come to an end; ``gone``: the session is
+    over; ``due``: look it up again at this time (monotonic). ``look`` is the number of the look that began last."""
 
-    __slots__ = ("began_at", "due", "expires_at", "gone", "named", "session_id", "unsure", "user_id")
+    __slots__ = ("began_at", "due", "expires_at", "gone", "look", "named", "session_id", "unsure", "user_id")
 
     def __init__(self, session_id: str, user_id: str, expires_at: float, due: float, began_at: str = "") -> None:
         self.session_id = session_id
@@ -52,6 +54,7 @@ class LiveConnection:
         self.unsure = True
         self.named = False
         self.gone = False
+        self.look = 0
 
 
 class LiveConnections:
@@ -107,6 +110,7 @@ class Watch:
         self._is_served = is_served
         self._live_among = live_among
         self._look_again = look_again
+        self._looks = count(1)
         # So much earlier than requests need it, so that ending a connection is done within the bound as well.
         self._lead = min(feed.max_staleness / 4, _LONGEST_LEAD)
 
@@ -137,35 +141,56 @@ class Watch:
     def close(self, connection: LiveConnection) -> None:
         self._feed.live.remove(connection)
 
-    async def ended(
-        self, connections: Collection[LiveConnection], *, early: bool = False
-    ) -> Sequence[tuple[LiveConnection, Ending]]:
-        """Those of the connections that must end now, and why.
+    async def ended(self, connections: Collection[LiveConnection]) -> Sequence[tuple[LiveConnection, Ending]]:
+        """Those of the connections that must end now, and why."""
+        over: list[tuple[LiveConnection, Ending]] = []
+        await self.judge(connections, lambda connection, why: over.append((connection, why)))
+        return over
 
-        ``early`` reads the feed somewhat sooner than a request would, for a caller that comes back by :meth:`pause`.
+    async def judge(
+        self,
+        connections: Collection[LiveConnection],
+        end: Callable[[LiveConnection, Ending], None],
+        *,
+        early: bool = False,
+    ) -> None:
+        """Call ``end`` for each of the connections that must end now, as soon as that is known.
+
+        ``early`` is for a caller that comes back by :meth:`pause`: reads the feed somewhat sooner than a request would,
+        and leaves what cannot be looked up until it is to be read again for the next time.
         """
         if not connections:
-            return ()
+            return
         try:
             await self._feed.ensure_fresh(ahead=self._lead if early else 0.0)
         except StoreUnavailable:
-            return [(connection, "unavailable") for connection in connections]
-        now, measured = self._clock.now(), self.monotonic()
-        over: list[tuple[LiveConnection, Ending]] = []
+            for connection in connections:
+                end(connection, "unavailable")
+            return
+        now, measured, until = self._clock.now(), self.monotonic(), self._feed.fresh_until
         in_doubt: dict[str, list[LiveConnection]] = {}
         for connection in connections:
             if connection.gone or now >= connection.expires_at:
-                over.append((connection, "session_ended"))
+                end(connection, "session_ended")
             elif connection.named or connection.unsure or measured >= connection.due:
                 in_doubt.setdefault(connection.session_id, []).append(connection)
         if len(in_doubt) >= _MANY and self._live_among is not None:
-            over += await self._take_ended(in_doubt, self._live_among)
-        for session_id, mine in in_doubt.items():
-            over += await self._look_up(session_id, mine)
-        return over
+            await self._take_ended(in_doubt, self._live_among, end)
+        queue = sorted(in_doubt.items(), key=_urgency)
+        for place, (session_id, mine) in enumerate(queue):
+            # A read that somebody else made puts nothing off, but haste comes first.
+            if early and self.monotonic() >= max(min(until, self.fresh_until) - self._lead, measured + _SHORTEST_PAUSE):
+                _put_off(queue[place:])
+                return
+            why = await self._look_up(session_id, mine)
+            if why is not None:
+                for connection in mine:
+                    end(connection, why)
 
     def pause(self, connections: Collection[LiveConnection]) -> float:
         """How many seconds may pass until these are to be judged again."""
+        if any(connection.named for connection in connections):
+            return _SHORTEST_PAUSE
         now, measured = self._clock.now(), self.monotonic()
         ends = min((connection.expires_at for connection in connections), default=math.inf) - now
         due = min((connection.due for connection in connections), default=math.inf) - measured
@@ -175,38 +200,41 @@ class Watch:
         self,
         in_doubt: dict[str, list[LiveConnection]],
         live_among: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
-    ) -> Sequence[tuple[LiveConnection, Ending]]:
+        end: Callable[[LiveConnection, Ending], None],
+    ) -> None:
         """Take those out whose sessions have been ended: when all of a provider connection are, to look each up would
         take longer than the bound."""
         try:
             live = await live_among(list(in_doubt))
         except AdapterError as error:
             log.debug("open connections are looked up one by one: %s", error)  # which judges the failure
-            return ()
-        gone = in_doubt.keys() - set(live)
-        return [(connection, "session_ended") for session_id in gone for connection in in_doubt.pop(session_id)]
+            return
+        for session_id in in_doubt.keys() - set(live):
+            for connection in in_doubt.pop(session_id):
+                end(connection, "session_ended")
 
-    async def _look_up(
-        self, session_id: str, connections: Sequence[LiveConnection]
-    ) -> Sequence[tuple[LiveConnection, Ending]]:
+    async def _look_up(self, session_id: str, connections: Sequence[LiveConnection]) -> Ending | None:
+        """Why those that stand on this session must end, if they must. A look that does not come to its end, cancelled
+        or by an error of whatever kind, leaves them unsure."""
+        look = next(self._looks)
         for connection in connections:
-            connection.named = False  # before the look: what is named meanwhile is looked up again
+            # Before the look: what is named meanwhile is looked up again.
+            connection.named, connection.unsure, connection.look = False, True, look
         try:
             is_served = await self._is_served(session_id)
         except AdapterError as error:
             # Whatever a user store says: the look at one session must not keep the others open.
             if self._feed.is_bridging:
-                for connection in connections:
-                    connection.unsure = True  # the grace period is for them too
-                return ()
+                return None  # the grace period is for them too
             log.warning("open connections end, their session cannot be looked up: %s", error)
-            return [(connection, "unavailable") for connection in connections]
+            return "unavailable"
         if not is_served:
-            return [(connection, "session_ended") for connection in connections]
+            return "session_ended"
         again = self.monotonic() + self._look_again
         for connection in connections:
-            connection.unsure, connection.due = False, again
-        return ()
+            if connection.look == look:  # of another one that began since nobody knows yet how it will end
+                connection.unsure, connection.due = False, again
+        return None
 
     def tell_of_hurry(self, hear: Callable[[], None]) -> None:
         """Have ``hear`` called, on whatever thread, when open connections are to be judged at once."""
@@ -214,3 +242,17 @@ class Watch:
 
     def tell_no_more(self, hear: Callable[[], None]) -> None:
         self._feed.tell_no_more(hear)
+
+
+def _urgency(doubt: tuple[str, Sequence[LiveConnection]]) -> tuple[bool, int]:
+    """What the feed has named comes before what is looked up from time to time; then what waits longest."""
+    _, connections = doubt
+    is_named = any(connection.named or connection.unsure for connection in connections)
+    return not is_named, min(connection.look for connection in connections)
+
+
+def _put_off(queue: Sequence[tuple[str, Sequence[LiveConnection]]]) -> None:
+    """Have those looked up soon that this turn had no time for."""
+    for _, connections in queue:
+        for connection in connections:
+            connection.named = connection.named or connection.unsure

@@ -18,6 +18,7 @@ from jit_middleware.wsgi import JITMiddleware
 from tests.conftest import FakeClock
 from tests.edges.fakes import ALICE, SESSION, FakeGate
 from tests.edges.test_wsgi_contract import TEXT, environ
+from tests.examples.test_docs import blocks
 from tests.worlds import call_wsgi
 
 
@@ -173,6 +174,26 @@ def test_an_app_that_writes_can_stop(gate: FakeGate, fake_clock: FakeClock) -> N
 
     body = call_wsgi(JITMiddleware.with_gate(app, gate), environ()).body  # type: ignore[arg-type]
     assert body in (b"tick\n", b"tick\ntick\n")
+
+
+def test_the_example_of_the_documentation_sends_nothing_that_came_after_the_end(
+    gate: FakeGate, fake_clock: FakeClock
+) -> None:
+    """It waits for its events: what it asked before it waited is old when one comes."""
+    (example,) = (text for _, text in blocks("python") if 'environ["jit.is_live"]' in text)
+    events = iter([b"first;", b"second;"])
+
+    def next_event() -> bytes:
+        event = next(events, None)
+        if event is None:
+            revoke(gate)
+            event = b"after the end;"
+        fake_clock.advance(30)
+        return event
+
+    documented: dict[str, Any] = {"next_event": next_event}
+    exec(compile(example, "docs/injection.md", "exec"), documented)
+    assert call_wsgi(JITMiddleware.with_gate(documented["application"], gate), environ()).body == b"first;second;"
 
 
 def test_requests_of_a_session_share_it() -> None:

@@ -275,6 +275,169 @@ def test_an_exception_of_the_app_comes_out_of_an_ended_websocket_as_it_is() -> N
     sure(story)
 
 
+def conversation(gate: FakeGate, app: Any, sent: list[Any]) -> None:
+    """A websocket whose app runs to its end, with what got out."""
+    inbox = [{"type": "websocket.connect"}]
+
+    async def receive() -> Any:
+        return inbox.pop()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def accepting(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send(ACCEPT)
+        await app(receive, send)
+
+    run(JITMiddleware.with_gate(accepting, gate)(websocket(), receive, send))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("way", ["cached", "decided"])
+def test_what_an_app_sends_by_a_websocket_after_it_held_up_the_loop_stays_here(way: Any, fake_clock: FakeClock) -> None:
+    """The watcher had no turn."""
+    gate, sent, caught = FakeGate(way, bound=1.0, clock=fake_clock), [], []
+
+    async def app(receive: Any, send: Any) -> None:
+        gate.served.discard(SESSION.id)
+        gate.store.append("session", SESSION.id)
+        fake_clock.advance(3.7)
+        for _ in range(2):
+            try:
+                await send({"type": "websocket.send", "text": "secret"})
+            except OSError as error:
+                caught.append(type(error))
+        assert await receive() == GONE
+
+    conversation(gate, app, sent)
+    assert caught == [SessionEnded] * 2
+    assert sent == [ACCEPT, {"type": "websocket.close", "code": 1008, "reason": ""}]
+    assert len(gate.watch) == 0
+
+
+def test_a_busy_websocket_asks_once_in_each_bound(fake_clock: FakeClock) -> None:
+    gate, sent = FakeGate(bound=1.0, clock=fake_clock), []
+
+    async def app(receive: Any, send: Any) -> None:
+        for _ in range(1000):
+            fake_clock.advance(0.01)
+            await send({"type": "websocket.send", "text": "news"})
+        await send({"type": "websocket.close", "code": 1000})
+
+    conversation(gate, app, sent)
+    assert len(sent) == 1002
+    assert sent[-1]["code"] == 1000
+    assert 9 <= gate.store.reads <= 12
+    assert gate.looked_up == [SESSION.id], "once, since this worker had not read the feed when it began"
+
+
+def test_messages_that_wait_for_an_answer_keep_their_order(fake_clock: FakeClock) -> None:
+    gate, sent = FakeGate(bound=1.0, clock=fake_clock), []
+    looks: list[str] = []
+
+    async def is_served(session_id: str) -> bool:
+        looks.append(session_id)
+        await asyncio.sleep(0.01 if len(looks) == 1 else 0)
+        return True
+
+    gate.watch._is_served = is_served
+
+    async def app(receive: Any, send: Any) -> None:
+        gate.store.append("user", "7")
+        fake_clock.advance(1.5)
+        said = [asyncio.create_task(send({"type": "websocket.send", "text": str(number)})) for number in range(5)]
+        while not looks:
+            await asyncio.sleep(0)
+        said.append(asyncio.create_task(send({"type": "websocket.send", "text": "5"})))
+        while len(sent) < 2:
+            await asyncio.sleep(0)
+        await send({"type": "websocket.send", "text": "6"})
+        await asyncio.gather(*said)
+
+    conversation(gate, app, sent)
+    assert [message["text"] for message in sent[1:]] == list("0123456")
+    assert looks == [SESSION.id], "one asks for all"
+
+
+@pytest.mark.parametrize("kind", ["receives", "sends", "never returns"])
+def test_a_slow_client_takes_none_of_the_apps_time_to_tidy_up(kind: str) -> None:
+    """The closing handshake may take a server seconds, and the app is to hear of a disconnect all the same."""
+
+    async def story() -> None:
+        gate, client, heard = FakeGate(), Client({"type": "websocket.connect"}), []
+        is_read = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            try:
+                if kind == "sends":
+                    while not heard:
+                        try:
+                            await send({"type": "websocket.send", "text": "news"})
+                        except SessionEnded:
+                            heard.append("SessionEnded")
+                        await asyncio.sleep(0)
+                heard.append((await receive())["type"])
+                if kind == "never returns":
+                    await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                heard.append("cancelled")
+                raise
+            finally:
+                is_read.set()
+
+        async def send(message: Any) -> None:
+            if message["type"] == "websocket.close":
+                await is_read.wait()
+                await asyncio.sleep(0.01)
+            await client.send(message)
+
+        middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+        task = asyncio.create_task(middleware(websocket(), client.inbox.get, send))
+        await client.has_got(1)
+        revoke(gate)
+        await task
+        first = ["SessionEnded"] if kind == "sends" else []
+        last = ["cancelled"] if kind == "never returns" else []
+        assert heard == [*first, "websocket.disconnect", *last]
+        assert client.sent[-1] == {"type": "websocket.close", "code": 1008, "reason": ""}, "and it has gone out"
+        await nothing_left(gate)
+
+    sure(story)
+
+
+def test_a_server_that_cancels_an_ended_websocket_leaves_no_goodbye_behind() -> None:
+    async def story() -> None:
+        gate, client = FakeGate(), Client({"type": "websocket.connect"})
+        saying = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await receive()
+            await send(ACCEPT)
+            await receive()
+            await saying.wait()
+            task.cancel()
+            await asyncio.sleep(0)
+
+        async def send(message: Any) -> None:
+            if message["type"] == "websocket.close":
+                saying.set()
+                await asyncio.Event().wait()
+            await client.send(message)
+
+        middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+        task = asyncio.create_task(middleware(websocket(), client.inbox.get, send))
+        await client.has_got(1)
+        revoke(gate)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await asyncio.sleep(0)
+        await nothing_left(gate)
+
+    sure(story)
+
+
 # --- responses in parts ---------------------------------------------------------------------------------------------
 
 
@@ -318,6 +481,70 @@ def test_a_response_of_a_revoked_session_breaks_off(kind: str) -> None:
         sent = len(client.sent)
         await nothing_left(gate)
         assert len(client.sent) == sent
+
+    sure(story)
+
+
+def test_a_connection_that_has_ended_is_kept_no_longer_though_its_app_stays() -> None:
+    async def story() -> None:
+        gate, client, held = FakeGate(), Client(), []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            try:
+                await silent_after_a_part(scope, receive, send)
+            finally:
+                held.append(len(gate.watch))
+
+        task = begin(gate, app, scope(), client)
+        await client.has_got(2)
+        revoke(gate)
+        with pytest.raises(SessionEnded):
+            await task
+        assert held == [0]
+
+    sure(story)
+
+
+@pytest.mark.parametrize("has_ended", [True, False])
+def test_a_task_that_goes_on_with_a_stream_after_its_app_sends_no_more_than_a_request_would_get(
+    has_ended: bool, fake_clock: FakeClock
+) -> None:
+    gate, sent = FakeGate(bound=1.0, clock=fake_clock), []
+
+    async def story() -> None:
+        returned, orphans, caught = asyncio.Event(), list[asyncio.Task[None]](), list[int]()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def orphan() -> None:
+                await send(PART)
+                await returned.wait()
+                for _ in range(3):
+                    try:
+                        await send(PART)
+                    except SessionEnded:
+                        caught.append(len(sent))
+                    fake_clock.advance(0.5)
+
+            await send(START)
+            orphans.append(asyncio.create_task(orphan()))
+            while len(sent) < 2:
+                await asyncio.sleep(0)
+            if has_ended:
+                (connection,) = gate.feed.live._open
+                connection.gone = True
+                with pytest.raises(SessionEnded):
+                    await send(PART)
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await gate.feed.ensure_fresh()
+        middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+        await asyncio.gather(middleware(scope(), nothing_received, send), return_exceptions=True)
+        returned.set()
+        await asyncio.gather(*orphans)
+        assert caught == ([2] * 3 if has_ended else [4]), "the knowledge is a second old by then"
+        assert len(gate.watch) == 0
 
     sure(story)
 
@@ -684,6 +911,40 @@ def test_many_connections_share_one_read_and_one_look_up() -> None:
         await nothing_left(gate)
 
     run(story())
+
+
+def test_a_look_that_an_app_gives_up_is_made_again(fake_clock: FakeClock) -> None:
+    """By ``wait_for`` around its send; the mark of the feed must not be lost with it."""
+
+    async def story() -> None:
+        gate, client = FakeGate(bound=1.0, clock=fake_clock), Client()
+        is_slow = True
+
+        async def is_served(session_id: str) -> bool:
+            if is_slow:
+                await asyncio.Event().wait()
+            return session_id in gate.served
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            nonlocal is_slow
+            await send(START)
+            await send(PART)
+            gate.served.discard(SESSION.id)
+            gate.store.append("user", "7")
+            gate.watch._is_served = is_served
+            fake_clock.advance(1.5)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(send(PART), 0.01)
+            is_slow = False
+            await send(PART)
+
+        await gate.feed.ensure_fresh()
+        task = begin(gate, app, scope(), client)
+        with pytest.raises(SessionEnded):
+            await task
+        assert len(client.sent) == 2
+
+    sure(story)
 
 
 @pytest.mark.parametrize("haste", [False, True])

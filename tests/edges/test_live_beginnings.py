@@ -281,6 +281,101 @@ def test_headers_that_can_be_read_only_once_are_left_to_the_server() -> None:
     assert list(sent[0]["headers"]) == [(b"content-type", b"text/event-stream")]
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_headers_that_can_be_read_twice_are_looked_at(kind: Any) -> None:
+    begin = head(b"text/event-stream")
+    run(ends_from_its_head(FakeGate(), asked(b"*/*"), {**begin, "headers": kind(begin["headers"])}))
+
+
+def test_an_accept_header_that_is_too_long_is_read_and_not_kept() -> None:
+    gate, open_meanwhile = FakeGate(), []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        open_meanwhile.append(len(gate.watch))
+        await send(BODY)
+
+    async def story() -> None:
+        async def send(message: Any) -> None: ...
+
+        for more in range(20):
+            for accept in (b"text/event-stream", b"*/*"):
+                given = asked(accept + b", */*" * 50_000)
+                given["headers"] += [(b"x-%d" % number, b"") for number in range(more)]
+                await middleware(given, nothing_received, send)
+
+    middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+    run(story())
+    assert open_meanwhile == [1, 0] * 20
+    _, _, lately, _, _ = middleware._hot
+    assert len(lately) == 20, "the names are kept all the same"
+    assert sum(len(accept) for *_, (accept, _, _) in lately.values()) == 0
+    assert sum(map(len, middleware._watchers._manners)) <= 1024 * 256
+
+
+# --- ASGI: what comes after the app has returned --------------------------------------------------------------------
+
+
+def orphaned(gate: FakeGate, late: list[Any], given: dict[str, Any], *, before: Any, error: Exception | None) -> Any:
+    """What a task that the app has left behind gets out, and what becomes of it."""
+    sent: list[Any] = []
+    orphans: list[asyncio.Task[None]] = []
+
+    async def story() -> None:
+        returned = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            async def orphan() -> None:
+                await returned.wait()
+                for message in late:
+                    await send(message)
+
+            orphans.append(asyncio.create_task(orphan()))
+            if late[0]["type"] != START["type"]:
+                await send(START)
+            if error is not None:
+                raise error
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+        await asyncio.gather(middleware(given, nothing_received, send), return_exceptions=True)
+        assert len(gate.watch) == 0
+        before()
+        returned.set()
+        await asyncio.wait(orphans)
+        assert len(gate.watch) == 0, "nobody is left who would take it out"
+
+    run(story())
+    return sent, orphans[0].exception()
+
+
+@pytest.mark.parametrize("error", [None, ZeroDivisionError()])
+@pytest.mark.parametrize("accept", [PAGE, b"*/*", b"text/event-stream"])
+@pytest.mark.parametrize("late", [[PART, PART, BODY], [BODY], [START, PART, BODY], [head(b"text/event-stream"), PART]])
+@pytest.mark.parametrize("ends", [True, False])
+def test_what_a_task_sends_after_the_app_has_returned_goes_out_unwatched_while_the_knowledge_is_fresh(
+    ends: bool, late: list[Any], accept: bytes, error: Exception | None, fake_clock: FakeClock
+) -> None:
+    gate = FakeGate(bound=1.0, clock=fake_clock)
+
+    async def fresh() -> None:
+        await gate.feed.ensure_fresh()
+
+    run(fresh())
+
+    def before() -> None:
+        if ends:
+            revoke(gate)
+            fake_clock.advance(1.0)
+
+    sent, outcome = orphaned(gate, late, asked(accept), before=before, error=error)
+    by_the_app = [] if late[0]["type"] == START["type"] else [START]
+    assert sent == (by_the_app if ends else by_the_app + late)
+    assert isinstance(outcome, SessionEnded) == ends
+
+
 # --- WSGI -----------------------------------------------------------------------------------------------------------
 
 

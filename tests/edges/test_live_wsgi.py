@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import threading
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from wsgiref.validate import validator
 
 import pytest
 
+from jit_middleware.asking import Parts
 from jit_middleware.bridge import step
 from jit_middleware.errors import SessionEnded
 from jit_middleware.wsgi import JITMiddleware
 from tests.conftest import FakeClock
 from tests.edges.fakes import SESSION, FakeGate
-from tests.edges.test_wsgi_contract import Body, environ, serving
+from tests.edges.test_wsgi_contract import TEXT, Body, environ, serving
 from tests.worlds import call_wsgi
 
 
@@ -165,12 +167,137 @@ def test_another_threads_reading_marks_the_body(gate: FakeGate, fake_clock: Fake
     served.close()
 
 
-def test_files_are_the_servers_own(gate: FakeGate) -> None:
-    wrapped = FileWrapper(io.BytesIO(b"file"))
-    given = environ(**{"wsgi.file_wrapper": FileWrapper})
-    assert JITMiddleware.with_gate(serving(wrapped), gate)(given, lambda *_: None) is wrapped  # type: ignore[arg-type]
-    opened = io.BytesIO(b"file")
-    assert serve(gate, opened) is opened
+class Upstream:
+    """What an application got from another server and hands on: it can be read, and goes on for as long as that."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = list(parts)
+
+    def read(self, size: int = -1) -> bytes:
+        raise AssertionError("the server iterates what it does not know for a file")
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.parts)
+
+
+class OnlyRead:
+    """All that PEP 3333 asks of what an application gives to ``wsgi.file_wrapper``."""
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+
+def as_uwsgi(opened: Any, size: int = 0) -> Any:
+    """uWSGI's wrapper is a function, and gives back what it was given: that very object is then sent as a file."""
+    return opened
+
+
+def as_others(opened: Any, size: int = 8192) -> FileWrapper:
+    """A function that makes something of its own."""
+    return FileWrapper(opened, size)
+
+
+WRAPPERS: dict[str, Any] = {
+    "a class (gunicorn, waitress, wsgiref)": FileWrapper,
+    "a function (uWSGI)": as_uwsgi,
+    "another": as_others,
+}
+NO_FILE: dict[str, dict[str, Any]] = {name: {"wsgi.file_wrapper": wrapper} for name, wrapper in WRAPPERS.items()} | {
+    "none (granian, gevent)": {}
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_files_are_the_servers_own(gate: FakeGate, wrapper: str) -> None:
+    """The server looks at type or identity of what comes back: it has to be the very object that its wrapper gave."""
+    given: list[Any] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        given.extend(environ["wsgi.file_wrapper"](opened, 4096) for opened in (io.BytesIO(b"another"), OnlyRead()))
+        return given[-1]
+
+    own = environ(**{"wsgi.file_wrapper": WRAPPERS[wrapper]})
+    assert JITMiddleware.with_gate(app, gate)(own, lambda *_: None) is given[1]
+    assert own["wsgi.file_wrapper"] is WRAPPERS[wrapper]
+
+
+@pytest.mark.parametrize("server", NO_FILE)
+@pytest.mark.parametrize("make", [Upstream, lambda *parts: io.BytesIO(b"\n".join(parts))], ids=["upstream", "opened"])
+def test_what_can_be_read_but_is_not_the_servers_file_ends_with_its_session(
+    gate: FakeGate, fake_clock: FakeClock, make: Any, server: str
+) -> None:
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        environ["wsgi.file_wrapper"] = Upstream  # what an app puts there is not the server's
+        return make(b"a", b"b", b"c")
+
+    parts = iter(JITMiddleware.with_gate(app, gate)(environ(**NO_FILE[server]), lambda *_: None))
+    assert [next(parts).strip(), next(parts).strip()] == [b"a", b"b"]
+    gate.store.append("session", SESSION.id)
+    fake_clock.advance(1.0)
+    with pytest.raises(SessionEnded):
+        next(parts)
+
+
+def test_what_the_servers_function_gave_and_was_not_returned_makes_nothing_else_a_file(gate: FakeGate) -> None:
+    body = Upstream(b"a")
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        environ["wsgi.file_wrapper"](io.BytesIO(b"file"))
+        return body
+
+    served = JITMiddleware.with_gate(app, gate)(environ(**{"wsgi.file_wrapper": as_uwsgi}), lambda *_: None)
+    assert served is not body
+    assert list(served) == [b"a"]
+
+
+@pytest.mark.parametrize("first", NO_FILE)
+def test_a_function_that_comes_later_gives_files_too(gate: FakeGate, first: str) -> None:
+    """A layer outside may take the wrapper away for some requests, or bring another. What can only be read is no body
+    to iterate."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> Any:
+        start_response("200 OK", TEXT)
+        wrapper = environ.get("wsgi.file_wrapper")
+        return iter([b"x"]) if wrapper is None else wrapper(OnlyRead())
+
+    middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
+    before = middleware(environ(**NO_FILE[first]), lambda *_: None)
+    assert isinstance(before, FileWrapper | OnlyRead if NO_FILE[first] else Parts)
+    assert isinstance(middleware(environ(**{"wsgi.file_wrapper": as_uwsgi}), lambda *_: None), OnlyRead)
+
+
+def test_a_body_that_its_server_or_an_outer_layer_never_closes_is_let_go(gate: FakeGate, fake_clock: FakeClock) -> None:
+    """An outer middleware that is a generator, and loops over what it has wrapped, drops the body as it is."""
+
+    def slow(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", TEXT)
+        for _ in range(3):
+            yield b"x"
+            fake_clock.advance(2)
+
+    inner: Any = JITMiddleware.with_gate(slow, gate)  # type: ignore[arg-type]
+
+    def outer(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        for part in inner(environ, start_response):  # noqa: UP028 - as such layers do
+            yield part
+
+    gc.disable()  # nothing has to wait for it
+    try:
+        assert b"".join(outer(environ(), lambda *_: None)) == b"xxx"
+        assert len(gate.watch) == 0, "read to its end"
+        begun = outer(environ(), lambda *_: None)
+        assert [next(begun), next(begun)] == [b"x", b"x"]
+        assert len(gate.watch) == 1
+        del begun
+        assert len(gate.watch) == 0, "dropped on the way"
+        kept = inner(environ(), lambda *_: None)
+        assert b"".join(kept) == b"xxx"
+        assert len(gate.watch) == 0, "at its end, though somebody keeps it"
+    finally:
+        gc.enable()
 
 
 def test_a_body_that_is_never_read_is_closed(gate: FakeGate) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -34,6 +35,9 @@ class House:
         self.looked_up: list[str] = []
         self.asked: list[int] = []
         self.is_down = False
+        self.is_breaking: type[BaseException] | None = None
+        self.takes = 0.0
+        self.clock = clock
         self.watch = Watch(self.feed, clock=clock, is_served=self.is_served, live_among=self.live_among)
         step(self.feed.ensure_fresh())
         self.open = [LiveConnection(f"s{number}", f"u{number}", FAR, FAR, at) for number in range(count)]
@@ -44,6 +48,9 @@ class House:
 
     async def is_served(self, session_id: str) -> bool:
         self.looked_up.append(session_id)
+        if self.is_breaking is not None:
+            raise self.is_breaking
+        self.clock.advance(self.takes)
         return session_id not in self.ended | self.refused
 
     async def live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
@@ -116,6 +123,148 @@ def test_when_the_one_question_fails_each_is_looked_up(fake_clock: FakeClock) ->
     house.revoke("all", "")
     assert house.over() == ids(*range(40))
     assert (house.asked, len(house.looked_up)) == ([40], 40)
+
+
+# --- a look that does not come to its end -------------------------------------------------------------------------
+
+
+class OfAStore(Exception):
+    """No ``AdapterError``."""
+
+
+@pytest.mark.parametrize("failure", [OfAStore, CancelledError])
+def test_a_look_that_breaks_off_leaves_the_doubt(fake_clock: FakeClock, failure: type[BaseException]) -> None:
+    house = House(fake_clock, 1)
+    house.ended, house.is_breaking = ids(0), failure
+    house.revoke("user", "u0")
+    with pytest.raises(failure):
+        house.over()
+    house.is_breaking = None
+    assert house.over() == ids(0), "though nobody names it again"
+
+
+def test_a_look_that_began_earlier_does_not_answer_for_one_that_breaks_off_later(fake_clock: FakeClock) -> None:
+    house = House(fake_clock, 1)
+    house.revoke("user", "u0")
+
+    async def is_served(session_id: str) -> bool:
+        house.watch._is_served = house.is_served
+        house.ended, house.is_breaking = ids(0), OfAStore
+        (connection,) = house.open
+        connection.named = True  # by the feed, while this look is under way
+        with pytest.raises(OfAStore):
+            await house.watch.ended(house.open)
+        house.is_breaking = None
+        return True
+
+    house.watch._is_served = is_served
+    assert house.over() == set()
+    assert house.over() == ids(0)
+
+
+# --- a turn that has no time for all ------------------------------------------------------------------------------
+
+
+def turn(house: House) -> list[str]:
+    ended: list[str] = []
+
+    def end(connection: LiveConnection, why: str) -> None:
+        house.open.remove(connection)
+        ended.append(f"{connection.session_id} after {len(house.looked_up)}")
+
+    step(house.watch.judge(tuple(house.open), end, early=True))
+    return ended
+
+
+def slow_house(clock: FakeClock, count: int) -> House:
+    house = House(clock, count)
+    house.watch._live_among = None
+    house.takes = 0.01
+    return house
+
+
+def test_what_is_known_to_have_ended_waits_for_no_look_up(fake_clock: FakeClock) -> None:
+    house = slow_house(fake_clock, 1_000)
+    house.ended = ids(998)
+    house.revoke("connection", "oidc")
+    house.revoke("session", "s999")
+    house.open[997].expires_at = 0.0
+    assert turn(house) == ["s997 after 0", "s999 after 0"]
+
+
+def test_what_one_question_ends_waits_for_no_look_up(fake_clock: FakeClock) -> None:
+    house = slow_house(fake_clock, 1_000)
+    house.watch._live_among = house.live_among
+    house.ended = ids(998)
+    house.revoke("connection", "oidc")
+    assert turn(house) == ["s998 after 0"]
+    assert house.looked_up
+
+
+def test_a_turn_ends_when_the_feed_is_to_be_read_again_and_the_next_goes_on(fake_clock: FakeClock) -> None:
+    """Else a session that is revoked meanwhile would wait for the looks at all others."""
+    house = slow_house(fake_clock, 300)
+    house.revoke("connection", "oidc")
+    bound, lead = house.feed.max_staleness, house.watch._lead
+    began, done = fake_clock.monotonic(), 0
+    assert turn(house) == []
+    assert fake_clock.monotonic() - began <= bound - lead + 0.011
+    assert 20 < len(house.looked_up) < 300
+    house.ended = ids(299)
+    house.revoke("session", "s299")
+    while len(house.looked_up) < 299:
+        assert house.watch.pause(house.open) == 0.1, "nobody waits for the next read with doubts left"
+        fake_clock.advance(0.1)
+        done = len(house.looked_up)
+        ended = turn(house)
+        assert ended in ([], [f"s299 after {done}"])
+        assert len(house.looked_up) > done
+    assert house.looked_up == [f"s{number}" for number in range(299)], "each once"
+    fake_clock.advance(1.0)
+    assert turn(house) == []
+    assert house.watch.pause(house.open) == bound - lead
+
+
+def test_haste_cuts_a_turn_short(fake_clock: FakeClock) -> None:
+    house = slow_house(fake_clock, 300)
+    house.feed.max_staleness = 3600.0
+    house.revoke("connection", "oidc")
+
+    async def is_served(session_id: str) -> bool:
+        if len(house.looked_up) == 3:
+            house.revoke("session", "s299")
+            house.feed.hurry()
+        return await house.is_served(session_id)
+
+    house.watch._is_served = is_served
+    assert turn(house) == []
+    assert len(house.looked_up) <= 12
+    before = len(house.looked_up)
+    assert turn(house) == [f"s299 after {before}"]
+
+
+def test_who_is_asked_about_alone_gets_an_answer_however_long_it_takes(fake_clock: FakeClock) -> None:
+    house = slow_house(fake_clock, 10)
+    house.takes = 60.0
+    house.ended = ids(9)
+    house.revoke("connection", "oidc")
+    assert house.over() == ids(9)
+
+
+def test_what_the_feed_names_comes_before_what_is_looked_up_from_time_to_time_and_then_who_waits_longest(
+    fake_clock: FakeClock,
+) -> None:
+    house = slow_house(fake_clock, 200)
+    house.watch._look_again = 1.0
+    for connection in house.open:
+        connection.due = fake_clock.monotonic()
+    house.revoke("user", "u150")
+    turn(house)
+    assert house.looked_up[0] == "s150"
+    for _ in range(10):
+        fake_clock.advance(0.1)
+        turn(house)
+    assert set(house.looked_up[:200]) == ids(*range(200)), "none again before each was"
 
 
 # --- with the whole house around it ---------------------------------------------------------------------------------
