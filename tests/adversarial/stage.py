@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sqlite3
 import ssl
 import time
@@ -23,6 +22,7 @@ from jit_middleware.system import SystemClock
 from jit_middleware.transport import AsyncTransport, SyncTransport
 from tests.adversarial.provider import CLIENT_ID, HostileProvider, SentBack
 from tests.client import Answer, Client, Edge, middleware_of
+from tests.databases import prepared
 from tests.worlds import AsgiWorld
 
 ORIGIN = "https://app.example.test"
@@ -104,7 +104,7 @@ class Stage:
         self.providers = providers
         first, *others = providers
         self.database = directory / f"{edge}-{first.name}.db"
-        shutil.copy(template(directory.parent), self.database)
+        prepared(self.database)
         variables = {
             "JIT_PUBLIC_URL": ORIGIN,
             "JIT_SECRET_KEY": SECRET_KEY,
@@ -223,14 +223,3 @@ _LEDGER_ONLY = {
     "JIT_OIDC_CLIENT_ID": "x",
     "JIT_OIDC_CLIENT_SECRET": "x",
 }
-
-
-def template(directory: Path) -> Path:
-    """An empty database with the schema, made once per run and copied for each stage."""
-    path = directory / "template.db"
-    if not path.exists():
-        settings = Settings.load(env=_LEDGER_ONLY | {"JIT_DATABASE_URL": f"sqlite:///{path}"})
-        ledger = open_ledger(settings)
-        step(ledger.prepare())
-        step(ledger.close())
-    return path

@@ -19,6 +19,7 @@ from jit_middleware.ports import Neighbours
 from jit_middleware_sqlalchemy import SQLAlchemyLedger, Waits
 from jit_middleware_sqlalchemy.engine import step
 from jit_middleware_sqlalchemy.schema import PROBE, metadata
+from tests.databases import prepared
 from tests.peers.databases import DatabaseServer, mariadb_server, postgresql_server
 
 __all__ = ["mariadb_server", "postgresql_server"]
@@ -124,6 +125,14 @@ def new_url(driver: str, request: pytest.FixtureRequest, directory: Path) -> str
     if kind == "postgresql":
         return f"{driver}://postgres@/{name}?host={server.socket}"
     return f"{driver}://root@localhost/{name}?unix_socket={server.socket}"
+
+
+def ready_url(driver: str, request: pytest.FixtureRequest, directory: Path) -> str:
+    """The same for stories, which begin with the schema where that is quickly had."""
+    url = new_url(driver, request, directory)
+    if url.startswith("sqlite"):
+        prepared(Path(url.partition(":///")[2]))
+    return url
 
 
 @pytest.fixture(scope="module", params=DRIVERS)

@@ -17,7 +17,7 @@ from jit_middleware.errors import Conflict
 from jit_middleware.ports import Transaction
 from jit_middleware_redis import RedisNeighbours
 from tests.contract import test_ledger_contract as contract
-from tests.contract.conftest import DRIVERS, FakeClock, Rig, close_rig, new_url, open_rig
+from tests.contract.conftest import DRIVERS, FakeClock, Rig, close_rig, new_url, open_rig, ready_url
 from tests.peers.valkey import Valkey
 
 pytestmark = pytest.mark.real
@@ -55,7 +55,7 @@ def open_database(driver: str, request: pytest.FixtureRequest, tmp_path: Path, v
     url, clock = AWAY if driver == "sqlite" else valkey_server.url, SameClock()
     neighbours = RedisNeighbours(url, channel=f"contract {next(_channels)}", clock=clock)
     neighbours.listen(int)
-    rig = open_rig(driver, new_url(driver, request, tmp_path), neighbours=neighbours)
+    rig = open_rig(driver, ready_url(driver, request, tmp_path), neighbours=neighbours)
     clock.shown = rig.clock
     yield rig
     close_rig(rig)

@@ -17,6 +17,7 @@ from jit_middleware.settings import Settings
 from tests.adversarial.provider import CLIENT_ID, HostileProvider, SentBack
 from tests.client import Client, Edge, middleware_of
 from tests.conftest import FakeClock
+from tests.databases import prepared
 from tests.scenarios.conftest import SECRET
 from tests.worlds import Answer, AsgiWorld
 
@@ -39,7 +40,7 @@ class BentStage:
             "JIT_OIDC_ISSUER": provider.issuer,
             "JIT_OIDC_CLIENT_ID": CLIENT_ID,
             "JIT_OIDC_CLIENT_SECRET": provider.client_secret,
-            "JIT_DATABASE_URL": f"sqlite:///{directory}/jit.db",
+            "JIT_DATABASE_URL": f"sqlite:///{prepared(directory / 'jit.db')}",
             **env,
         }
         self._closing = closing

@@ -20,7 +20,7 @@ from jit_middleware.settings import Settings
 from tests.adversarial.provider import HostileProvider
 from tests.adversarial.wire import Wire
 from tests.client import Client, Edge, middleware_of
-from tests.contract.conftest import new_url
+from tests.contract.conftest import ready_url
 from tests.peers.agent import Agent, Departure
 from tests.peers.databases import mariadb_server, postgresql_server
 from tests.peers.oidc_provider import Provider
@@ -180,7 +180,7 @@ class StageBuilder:
             post_logout_redirect_uris=[f"{base}/_jit/signed-out"],
             **(registration or {}),
         )
-        url = database_url or new_url(self._driver, self._request, self._directory)
+        url = database_url or ready_url(self._driver, self._request, self._directory)
         settings = {
             "JIT_PUBLIC_URL": base,
             "JIT_SECRET_KEY": SECRET,

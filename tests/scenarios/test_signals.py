@@ -528,12 +528,12 @@ def test_a_new_key_that_strangers_keep_from_us_is_no_fault_of_the_sender(
         made_up = signed()
         at.transmitter.key = genuine
         known.append(send(made_up).status)
-    assert known == [verdict] * 5 + [503] * 3
+    assert known == [verdict] * 5 + [429] * 3
     at.transmitter.change_key()
     token, asked = signed(), at.transmitter.asked_for_keys
     put_off = send(token)
-    assert (put_off.status, put_off.json()["error"]) == (503, "provider_unavailable")
-    assert put_off.header("retry-after") == "5"
+    assert (put_off.status, put_off.json()["error"]) == (429, "judged_later")
+    assert put_off.header("retry-after") == "30"
     assert at.transmitter.asked_for_keys == asked, "and it makes us do nothing"
     assert at.is_in()
     assert at.signals() == []

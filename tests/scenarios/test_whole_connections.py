@@ -75,14 +75,14 @@ def said(stage: Stage) -> Sequence[tuple[str, str]]:
     ids=["connection", "all"],
 )
 def test_who_is_signed_out_with_a_connection_is_out_in_every_worker_and_nobody_else(
-    any_world: StageBuilder,
+    racing_world: StageBuilder,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     command: list[str],
     feed: list[tuple[str, str]],
     left: set[str],
 ) -> None:
-    stage = any_world()
+    stage = racing_world()
     people = {who: signed_in(stage, who) for who in ("alice", "bob", "carol", "dave")}
     as_if_begun_at(stage, "other", people["carol"])
     worker = with_another_connection(stage, tmp_path)

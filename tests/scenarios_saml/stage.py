@@ -17,7 +17,7 @@ from typing import Any
 from jit_middleware.ports import UserStore
 from tests.browser import Form, _Page
 from tests.client import Client, Edge
-from tests.contract.conftest import new_url
+from tests.contract.conftest import ready_url
 from tests.peers.agent import Agent, Departure
 from tests.peers.oidc_provider import PASSWORD
 from tests.peers.saml.keys import KeyPair
@@ -159,7 +159,7 @@ class SAMLStageBuilder:
         sp = ServiceProvider.of(base, self.keys.bare_certificate, entity_id=name, slo_binding=slo_binding)
         if hasattr(idp, "register"):
             idp.register(sp, variant, **(at_provider or {}))
-        url = database_url or new_url(self._driver, self._request, self._directory)
+        url = database_url or ready_url(self._driver, self._request, self._directory)
         ours = {"JIT_SAML_SP_KEY": self.keys.private_key, "JIT_SAML_SP_CERT": self.keys.certificate}
         settings = {
             "JIT_PUBLIC_URL": base,
