@@ -54,6 +54,8 @@ class JITError(Exception):
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
     public: ClassVar[str] = "Something went wrong."
+    #: Seconds after which it may be worth another try (RFC 9110 §10.2.3).
+    retry_after: ClassVar[int | None] = None
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -133,6 +135,7 @@ class JudgedLater(JITError):
 
     code = "judged_later"
     status = 429
+    retry_after = 30
     public = "This message cannot be verified right now, so nothing was changed. Please send it again in a moment."
 
 
@@ -214,6 +217,7 @@ class LinkLimited(LoginError):
 
     code = "link_limited"
     status = 429
+    retry_after = 1200
     public = "That was tried too often. Please wait twenty minutes and sign in again."
 
 
@@ -280,6 +284,7 @@ class CreationLimited(NotProvisioned):
 
     code = "creation_limited"
     status = 429
+    retry_after = 60
     public = "Too many new users are signing in for the first time right now. Please try again in a few minutes."
 
 
@@ -288,6 +293,7 @@ class AdapterError(JITError):
 
     code = "unavailable"
     status = 503
+    retry_after = 5
     public = "A service this application needs is not available right now. Please try again."
 
 

@@ -170,7 +170,9 @@ class Statements:
             if len(self._single) >= _BATCHES_KEPT:
                 self._single.clear()
             prepared = self._single[write.shape] = self.lean.prepare(_build(self.kind, write.shape, ""))
-        return prepared, _parameters([write], "")
+        parameters: Parameters = {}
+        _add_parameters(parameters, "", write)
+        return prepared, parameters
 
     def combined(self, writes: Sequence[Write]) -> tuple[Prepared, Parameters]:
         """One PostgreSQL statement for all of them."""
@@ -180,7 +182,10 @@ class Statements:
             if len(self._batches) >= _BATCHES_KEPT:
                 self._batches.clear()
             prepared = self._batches[shapes] = self.lean.prepare(_combine(shapes))
-        return prepared, _parameters(writes, "w")
+        parameters: Parameters = {}
+        for number, write in enumerate(writes):
+            _add_parameters(parameters, f"w{number}_", write)
+        return prepared, parameters
 
 
 def batches(writes: Sequence[Write]) -> list[list[Write]]:
@@ -216,14 +221,9 @@ def _add_inserts(writes: list[Write], kind: Kind, table: Table, rows: list[Param
         writes.append(Write(Shape(kind, table.name, rows=len(part)), part))
 
 
-def _parameters(writes: Sequence[Write], letter: str) -> Parameters:
-    """The parameters of all rows; the names begin with the number of the write where it has a ``letter``."""
-    parameters: Parameters = {}
-    for number, write in enumerate(writes):
-        prefix = f"{letter}{number}_" if letter else ""
-        for row_number, row in enumerate(write.rows):
-            parameters.update(zip(_names(prefix, row_number, tuple(row)), row.values(), strict=True))
-    return parameters
+def _add_parameters(parameters: Parameters, prefix: str, write: Write) -> None:
+    for number, row in enumerate(write.rows):
+        parameters.update(zip(_names(prefix, number, tuple(row)), row.values(), strict=True))
 
 
 @lru_cache(maxsize=_NAMES_KEPT)

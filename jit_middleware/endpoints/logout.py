@@ -33,8 +33,11 @@ async def logout(house: House, request: Request, _name: str) -> Response:
     live = await house.sessions.find(request.cookie)
     named = house.sessions.ids_in(request.cookie) if live is None else (live.session_id,)
     record = await _record(house, named)
-    session_id = live.session_id if live is not None else None if record is None else record.id
-    if session_id is None:
+    if live is not None:
+        session_id = live.session_id
+    elif record is not None:
+        session_id = record.id
+    else:
         # A form of another site arrives without our Lax cookie: it must not make the browser forget it either.
         dead = values(request.cookie, house.sessions.cookie.name)
         return redirect(house.own("signed-out"), status=303, cookies=forget_session(house) if dead else [])

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from jit_middleware.endpoints.house import House
 from jit_middleware.errors import (
     AdapterError,
-    CreationLimited,
     JITError,
-    JudgedLater,
     LoginError,
     NotProvisioned,
     RequestError,
@@ -30,12 +28,8 @@ def refuse(house: House, request: Request, error: JITError, *, reference: str, r
     """The answer to a request that failed; the detail goes to the log under the same reference."""
     status = error.response_status if isinstance(error, RequestError) else error.status
     headers: list[tuple[str, str]] = list(error.headers) if isinstance(error, RequestError) else []
-    if isinstance(error, AdapterError):
-        headers.append(("Retry-After", "5"))
-    if isinstance(error, JudgedLater):
-        headers.append(("Retry-After", "30"))
-    if isinstance(error, CreationLimited):
-        headers.append(("Retry-After", "60"))
+    if error.retry_after is not None:
+        headers.append(("Retry-After", str(error.retry_after)))
     log_refusal(house, request, error, reference=reference)
     if not wants_page(request):
         return house.pages.json_error(

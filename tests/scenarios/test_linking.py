@@ -139,6 +139,7 @@ def test_wrong_passwords_are_counted_for_the_account_across_workers(place: Place
         assert "guess" not in wrong.text
     stopped = give_password(place.stage, ticketed(place.stage, old, client=elsewhere), client=elsewhere)
     assert (stopped.status, "link_limited" in stopped.text) == (429, True), "the right one comes too late as well"
+    assert stopped.header("retry-after") == "1200"
     assert refusals(place.stage) == [*["link_password_wrong"] * 5, "link_attempts"]
     assert {event.user_id for event in place.stage.events("login.refused")} == {old.id}
     place.stage.clock.advance(1200)

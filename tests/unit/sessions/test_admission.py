@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,27 +9,9 @@ from jit_middleware.gate import Gate
 from jit_middleware.http.messages import Admission
 from jit_middleware.model import User
 from jit_middleware.sessions import CachedSession, SessionCache
-from jit_middleware.settings import Settings
 from jit_middleware.testing.login import login_as
 from jit_middleware.wsgi import JITMiddleware
 from tests.conftest import FakeClock
-
-
-@pytest.fixture
-def middleware(tmp_path: Path, fake_clock: FakeClock) -> Iterator[JITMiddleware]:
-    settings = Settings.load(
-        {
-            "JIT_PUBLIC_URL": "https://app.example.org",
-            "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
-            "JIT_OIDC_ISSUER": "https://login.example.org",
-            "JIT_OIDC_CLIENT_ID": "app",
-            "JIT_OIDC_CLIENT_SECRET": "secret",
-            "JIT_DATABASE_URL": f"sqlite:///{tmp_path}/jit.db",
-        }
-    )
-    middleware = JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock)
-    yield middleware
-    step(middleware.gate.close())
 
 
 def known(gate: Gate, cookie: str) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,7 +12,6 @@ from jit_middleware.errors import StoreUnavailable
 from jit_middleware.model import FeedEntry
 from jit_middleware.sessions import RevocationFeed, SessionCache, Watch
 from jit_middleware.sessions.live import LiveConnection
-from jit_middleware.settings import Settings
 from jit_middleware.testing.login import login_as
 from jit_middleware.wsgi import JITMiddleware
 from tests.conftest import FakeClock
@@ -268,23 +266,6 @@ def test_what_the_feed_names_comes_before_what_is_looked_up_from_time_to_time_an
 
 
 # --- with the whole house around it ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def middleware(tmp_path: Path, fake_clock: FakeClock) -> Iterator[JITMiddleware]:
-    settings = Settings.load(
-        {
-            "JIT_PUBLIC_URL": "https://app.example.org",
-            "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
-            "JIT_OIDC_ISSUER": "https://login.example.org",
-            "JIT_OIDC_CLIENT_ID": "app",
-            "JIT_OIDC_CLIENT_SECRET": "secret",
-            "JIT_DATABASE_URL": f"sqlite:///{tmp_path}/jit.db",
-        }
-    )
-    middleware = JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock)
-    yield middleware
-    step(middleware.gate.close())
 
 
 def test_a_ledger_ends_the_open_connections_of_a_provider_by_few_statements(

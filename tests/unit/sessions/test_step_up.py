@@ -19,10 +19,11 @@ from jit_middleware.http.messages import Admission
 from jit_middleware.model import Session, StepUp, User
 from jit_middleware.sessions import StepUpRules
 from jit_middleware.sessions.step_up import NOBODY
-from jit_middleware.settings import Settings, StepUpRule
+from jit_middleware.settings import StepUpRule
 from jit_middleware.testing.login import login_as
 from jit_middleware.wsgi import JITMiddleware
 from tests.conftest import FakeClock
+from tests.unit.sessions.conftest import settings_at
 
 NOW = 1_800_000_000
 ADMIN = StepUpRule(("/admin/*",), acr=("phr", "phrh"))
@@ -115,18 +116,8 @@ def guarded(tmp_path: Path, fake_clock: FakeClock) -> Iterator[Callable[..., JIT
     made: list[JITMiddleware] = []
 
     def make(*rules: dict[str, object]) -> JITMiddleware:
-        settings = Settings.load(
-            {
-                "JIT_PUBLIC_URL": "https://app.example.org",
-                "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
-                "JIT_OIDC_ISSUER": "https://login.example.org",
-                "JIT_OIDC_CLIENT_ID": "app",
-                "JIT_OIDC_CLIENT_SECRET": "secret",
-                "JIT_DATABASE_URL": f"sqlite:///{tmp_path}/jit.db",
-                "JIT_REVOCATION_MAX_STALENESS": "1h",
-                **({"JIT_STEP_UP": json.dumps(rules)} if rules else {}),
-            }
-        )
+        rule = {"JIT_STEP_UP": json.dumps(rules)} if rules else {}
+        settings = settings_at(tmp_path, JIT_REVOCATION_MAX_STALENESS="1h", **rule)
         made.append(JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock))
         return made[-1]
 
