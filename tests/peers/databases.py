@@ -23,18 +23,20 @@ from pathlib import Path
 import pytest
 
 START_SECONDS = 60.0
+STOP_SECONDS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
     """A running server: where its socket is and how to make one more empty database in it.
 
-    ``kill`` ends it with all its processes as a crash does, ``start`` runs it again on what it had written. Only for a
-    server of one's own.
+    ``stop`` ends it as an operator does and ``kill`` as a crash does, with all its processes; ``start`` runs it again on
+    what it had written. Only for a server of one's own.
     """
 
     socket: Path
     new_database: Callable[[str], None]
+    stop: Callable[[], None]
     kill: Callable[[], None]
     start: Callable[[], None]
 
@@ -74,10 +76,10 @@ def postgresql() -> Generator[DatabaseServer]:
             with psycopg.connect(host=str(root), user="postgres", dbname="postgres", autocommit=True) as connection:
                 connection.execute(f'CREATE DATABASE "{name}"'.encode())
 
-        yield DatabaseServer(root, new_database, daemon.kill, daemon.start)
+        yield DatabaseServer(root, new_database, partial(daemon.stop, signal.SIGINT), daemon.kill, daemon.start)
     finally:
         # PostgreSQL's immediate shutdown: it waits for no client and saves nothing, but takes its shared memory along.
-        daemon.stop(signal.SIGQUIT)
+        daemon.close(signal.SIGQUIT)
 
 
 @contextmanager
@@ -111,9 +113,9 @@ def mariadb(*, keeps_commits: bool = False) -> Generator[DatabaseServer]:
             with connection, connection.cursor() as cursor:
                 cursor.execute(f"CREATE DATABASE `{name}`")
 
-        yield DatabaseServer(socket, new_database, daemon.kill, daemon.start)
+        yield DatabaseServer(socket, new_database, partial(daemon.stop, signal.SIGTERM), daemon.kill, daemon.start)
     finally:
-        daemon.stop(signal.SIGKILL)  # nobody wants what it would take many seconds to save
+        daemon.close(signal.SIGKILL)  # nobody wants what it would take many seconds to save
 
 
 @pytest.fixture(scope="session")
@@ -226,15 +228,18 @@ class _Daemon:
             time.sleep(0.005)
 
     def stop(self, how: signal.Signals) -> None:
-        """End it for good."""
+        """Return when it has ended; one that waits for its clients too long is killed."""
         process = self._process
         if process is not None and process.poll() is None:
             process.send_signal(how)
             try:
-                process.wait(30)
+                process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+                self.kill()
+
+    def close(self, how: signal.Signals) -> None:
+        """End it for good."""
+        self.stop(how)
         shutil.rmtree(self._root, ignore_errors=True)
 
 

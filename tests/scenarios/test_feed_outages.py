@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
-import signal
-import subprocess
 import time
 import warnings
 from collections.abc import Callable, Generator
@@ -19,11 +16,10 @@ import pytest
 from jit_middleware.bridge import step
 from jit_middleware.model import AuditEvent
 from tests.client import Edge
-from tests.peers import databases
-from tests.peers.databases import DatabaseServer
+from tests.peers.databases import DatabaseServer, mariadb, postgresql
 from tests.peers.oidc_provider import Provider
 from tests.scenarios.conftest import Stage, StageBuilder
-from tests.scenarios.test_outside_failures import Restartable, is_a_503_page
+from tests.scenarios.test_outside_failures import is_a_503_page
 
 WORLDS: tuple[tuple[Edge, str], ...] = (
     ("wsgi", "postgresql+psycopg"),
@@ -43,61 +39,19 @@ pytestmark = [
 ]
 
 
-class RestartableMariaDB:
-    """A MariaDB of these tests' own, stopped and started at will."""
-
-    def __init__(self, server: DatabaseServer) -> None:
-        self._server = server
-        self._root = server.socket.parent
-        self._own: subprocess.Popen[bytes] | None = None
-
-    def new_url(self, driver: str) -> str:
-        name = f"outage{next(_numbers)}"
-        self._server.new_database(name)
-        return f"{driver}://root@localhost/{name}?unix_socket={self._server.socket}"
-
-    def stop(self) -> None:
-        pid = self._root / "pid"
-        if not pid.exists():
-            return
-        number = int(pid.read_text())
-        os.kill(number, signal.SIGTERM)
-        end = time.monotonic() + 20
-        while pid.exists() or self._server.socket.exists():
-            if time.monotonic() > end:  # it waits for connections that nobody uses any more
-                os.kill(number, signal.SIGKILL)
-                pid.unlink(missing_ok=True)
-                self._server.socket.unlink(missing_ok=True)
-            time.sleep(0.02)
-        if self._own is not None:
-            self._own.wait(30)
-            self._own = None
-
-    def start(self) -> None:
-        _, flags = databases._unprivileged("mysql", self._root)
-        command = [str(databases._program("mariadbd")), "--no-defaults", f"--datadir={self._root / 'data'}", *flags]
-        command += [f"--socket={self._server.socket}", f"--pid-file={self._root / 'pid'}", "--skip-networking"]
-        self._own = databases._start(command, self._root, dict(os.environ), {})
-        databases._wait(self._own, self._root, lambda: databases._knock(self._server.socket))
+@pytest.fixture(scope="module")
+def postgresql_away(real_part: None) -> Generator[DatabaseServer]:
+    with postgresql() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
-def postgresql_away(real_part: None) -> Generator[Restartable]:
-    with databases.postgresql() as server:
-        own = Restartable(server)
-        yield own
-        own.stop()
+def mariadb_away(real_part: None) -> Generator[DatabaseServer]:
+    with mariadb(keeps_commits=True) as server:
+        yield server
 
 
-@pytest.fixture(scope="module")
-def mariadb_away(real_part: None) -> Generator[RestartableMariaDB]:
-    with databases.mariadb() as server:
-        own = RestartableMariaDB(server)
-        yield own
-        own.stop()
-
-
-Made = Callable[..., tuple[Stage, "Restartable | RestartableMariaDB"]]
+Made = Callable[..., tuple[Stage, DatabaseServer]]
 
 
 @pytest.fixture(params=WORLDS, ids="-".join)
@@ -106,11 +60,15 @@ def outage(
     provider: Provider, tmp_path: Path, closing: ExitStack,
 ) -> Generator[Made]:  # fmt: skip
     edge, driver = request.param
-    server: Restartable | RestartableMariaDB = request.getfixturevalue(f"{driver.partition('+')[0]}_away")
+    kind = driver.partition("+")[0]
+    server: DatabaseServer = request.getfixturevalue(f"{kind}_away")
     build = StageBuilder((edge, driver), provider, request, tmp_path, closing)
 
-    def make(**env: str) -> tuple[Stage, Restartable | RestartableMariaDB]:
-        return build(database_url=server.new_url(driver), **env), server
+    def make(**env: str) -> tuple[Stage, DatabaseServer]:
+        name = f"outage{next(_numbers)}"
+        server.new_database(name)
+        place = f"postgres@/{name}?host=" if kind == "postgresql" else f"root@localhost/{name}?unix_socket="
+        return build(database_url=f"{driver}://{place}{server.socket}", **env), server
 
     yield make
     server.stop()
@@ -140,29 +98,50 @@ def readiness(stage: Stage) -> tuple[int, str, str]:
 
 def test_an_outage_goes_from_grace_to_refusal_and_is_told_of_once(outage: Made) -> None:
     stage, server = outage(JIT_REVOCATION_GRACE="30s", JIT_PUBLIC_PATHS="/assets/*")
-    stage.sign_in(stage.person("alice"))
+    alice = stage.person("alice")
+    session = stage.sign_in(alice).json()["session"]["id"]
     assert readiness(stage) == (200, "ready", "fresh")
+    newcomer = stage.client.another()
+    departure = stage.depart(newcomer, stage.agent(alice))
     server.stop()
-    stage.clock.advance(2)
-    assert stage.client.get("/page").status == 200
+    for _ in range(9):
+        stage.clock.advance(3)
+        assert stage.client.get("/page").json()["session"]["id"] == session
     assert readiness(stage) == (200, "degraded", "within_grace")
-    stage.clock.advance(40)
+    assert is_a_503_page(stage.come_back(newcomer, departure), "store_unavailable")
+    stage.clock.advance(15)
     assert is_a_503_page(stage.client.get("/page"), "store_unavailable")
+    refused = stage.client.xhr("/page")
+    assert (refused.status, refused.json()["error"]) == (503, "store_unavailable")
     assert readiness(stage) == (503, "unavailable", "refused")
     assert stage.client.get("/assets/a.css").status == 200
+    assert newcomer.get("/").status == 302, "the way to the provider needs no database"
     server.start()
     stage.clock.advance(2)
-    assert stage.client.get("/page").status == 200
+    assert stage.client.get("/page").json()["session"]["id"] == session
     assert readiness(stage) == (200, "ready", "fresh")
     (told,) = interruptions(stage)
     assert (told.outcome, told.reason in {"unreachable", "connection_lost"}) == ("failure", True), told
     assert told.data["refused"] is True
     assert isinstance(told.data["seconds"], int)
-    assert 42 <= told.data["seconds"] < 42 + 60
+    assert 41 <= told.data["seconds"] < 41 + 60, "since the first look that failed"
     for _ in range(3):
         stage.clock.advance(2)
         assert stage.client.get("/page").status == 200
     assert len(interruptions(stage)) == 1
+    assert stage.sign_in(alice, client=newcomer).status == 200
+    assert len(stage.events("login.succeeded")) == 2
+
+
+def test_without_a_grace_period_the_first_stale_request_is_refused(outage: Made) -> None:
+    stage, server = outage(JIT_REVOCATION_GRACE="0s")
+    stage.sign_in(stage.person("alice"))
+    server.stop()
+    stage.clock.advance(2)
+    assert is_a_503_page(stage.client.get("/page"), "store_unavailable")
+    server.start()
+    stage.clock.advance(2)
+    assert stage.client.get("/page").status == 200
 
 
 def test_a_short_outage_refuses_nobody_and_is_told_of_all_the_same(outage: Made) -> None:

