@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Literal, TypeVar
 
 from sqlalchemy import Connection, Executable, select
@@ -249,14 +250,15 @@ class SQLAlchemyLedger:
 
     async def _again(self, work: Callable[[Unit], T]) -> T:
         failure: AdapterError = StoreUnavailable("contention")
+        is_hopeful = True
         for _ in range(_TRIES):
             try:
-                return await self._use(lambda connection: self._unit(connection, work))
+                return await self._use(partial(self._unit, work, is_hopeful=is_hopeful))
             except Conflict as conflict:
                 # Taken is taken: running it again would only find the same key.
                 if conflict.reason == "once_key":
                     raise
-                failure = conflict
+                failure, is_hopeful = conflict, False
             except Again as again:
                 failure = again.failure
         raise failure
@@ -270,8 +272,8 @@ class SQLAlchemyLedger:
             neighbours=self._neighbours,
         )
 
-    def _unit(self, connection: Connection, work: Callable[[Unit], T]) -> T:
-        unit = Unit(connection, self._statements, self._clock)
+    def _unit(self, work: Callable[[Unit], T], connection: Connection, *, is_hopeful: bool) -> T:
+        unit = Unit(connection, self._statements, self._clock, is_hopeful=is_hopeful)
         try:
             if self._database.kind == "sqlite":
                 unit.begin()

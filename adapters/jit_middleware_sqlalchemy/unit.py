@@ -24,12 +24,18 @@ _BEGIN: Final = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "BEGIN", "mariadb": 
 
 
 class Unit:
-    """One try. ``may_be_committed`` once something was sent whose lost answer would leave the outcome open."""
+    """One try. ``may_be_committed`` once something was sent whose lost answer would leave the outcome open.
 
-    def __init__(self, connection: Connection, statements: Statements, clock: Clock) -> None:
+    ``is_hopeful`` while nothing speaks against it that what is written finds its keys free, which the commit tells.
+    """
+
+    def __init__(
+        self, connection: Connection, statements: Statements, clock: Clock, *, is_hopeful: bool = False
+    ) -> None:
         self.queue = Queue()
         self.feed: dict[tuple[str, str], None] = {}
         self.may_be_committed = False
+        self.is_hopeful = is_hopeful
         self._connection = connection
         self._statements = statements
         self._clock = clock

@@ -66,22 +66,19 @@ class TransactionUsers:
         return [found[user_id] for user_id in sorted(found)]
 
     async def create(self, profile: Profile) -> User:
-        """Make the user, or return the one made for this provisioning key before; raises ``Conflict("username")``.
+        """Make the user, or return the one made for this provisioning key before; raises ``Conflict("username")``, also
+        from the commit.
 
         Raises ``NotProvisioned`` for a value that does not fit its column: nothing is ever cut to fit.
         """
         key = _username_key(profile.username)
         provisioning_key = storable("provisioning_key", profile.provisioning_key, PROVISIONING_KEY)
         tenant = storable("tenant", profile.tenant, TENANT)
-        wanted = {"provisioning": provisioning_key, "username": key, "tenant": tenant}
-        rows = self._tx.unit.read(queries.FIND_TAKEN, wanted, _TABLES)
-        mine = [row for row in rows if row[0] == provisioning_key]
-        if mine:
-            account = read_account(mine, 1)
-            if account is not None and account.user is not None:
-                return account.user
-        if rows:
-            raise Conflict("username")
+        # Most who are new are: the unique keys say so by themselves, and if they do not, all is done again.
+        if not self._tx.unit.is_hopeful:
+            made = self._taken(provisioning_key, key, tenant)
+            if made is not None:
+                return made
         roles = sorted_names(profile.roles)
         email = _email(profile.email)
         display_name = _display_name(profile.display_name)
@@ -118,6 +115,18 @@ class TransactionUsers:
         }
         self._tx.remember(Account(user_id=user.id, tenant=tenant, status=profile.status, user=user, seat=seat), row)
         return user
+
+    def _taken(self, provisioning_key: str, username: str, tenant: str) -> User | None:
+        """The user made for this provisioning key before. Raises ``Conflict("username")`` when that is another's."""
+        wanted = {"provisioning": provisioning_key, "username": username, "tenant": tenant}
+        rows = self._tx.unit.read(queries.FIND_TAKEN, wanted, _TABLES)
+        mine = [row for row in rows if row[0] == provisioning_key]
+        account = read_account(mine, 1) if mine else None
+        if account is not None and account.user is not None:
+            return account.user
+        if rows:
+            raise Conflict("username")
+        return None
 
     async def update(self, user_id: str, changes: ProfileChanges) -> User:
         """Change what is set in ``changes``; raises ``Conflict("username")``, ``NotProvisioned("user_unknown")``."""

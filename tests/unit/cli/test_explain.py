@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from jit_middleware.bridge import step
 from jit_middleware.cli import main
+from jit_middleware.model import Profile
+from jit_middleware.system import SystemClock, SystemTokens
+from jit_middleware_sqlalchemy import SQLAlchemyLedger, SQLAlchemyUserStore
 
 CLAIMS = {
     "sub": "ada-1",
@@ -70,6 +74,19 @@ def test_a_person_who_would_be_refused_is_a_no_with_its_reason(
     assert told["steps"][-1] == {"rule": "allowed_domains", "outcome": "refused", "detail": "domain_not_allowed"}
     assert told["user"] is None
     assert rows(place) == 0
+
+
+def test_a_name_that_is_another_users_is_told_of_and_nothing_is_left(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger = SQLAlchemyLedger(f"sqlite:///{place / 'jit.db'}", clock=SystemClock(), tokens=SystemTokens())
+    step(ledger.prepare())
+    SQLAlchemyUserStore(ledger).create(Profile("another identity", "Ada"))
+    step(ledger.close())
+    before = rows(place)
+    assert main(["explain", pasted(place, CLAIMS), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["reason"] == "username_taken"
+    assert rows(place) == before
 
 
 def test_claims_may_be_pasted(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
