@@ -14,7 +14,7 @@ from types import MethodType
 from typing import TYPE_CHECKING, Final, Self, TypeAlias, Unpack
 
 from jit_middleware.assembly import Ports, assemble
-from jit_middleware.bridge import ASGIApplication, Message, Receive, Scope, Send, StartOnce
+from jit_middleware.bridge import ASGIApplication, Message, OnItsWay, Receive, Scope, Send, StartOnce
 from jit_middleware.edge import LOGGER, failure, framed, report
 from jit_middleware.errors import AdapterError, JITError, RequestError
 from jit_middleware.http.messages import Decision, PassThrough, Request, Respond, Response
@@ -27,9 +27,9 @@ from jit_middleware.system import SystemClock, SystemTokens
 if TYPE_CHECKING:
     from jit_middleware.gate import Gate
     from jit_middleware.http.messages import Basis
-    from jit_middleware.noticing import Manner, OnItsWay
+    from jit_middleware.noticing import Manner
     from jit_middleware.ports import AsyncUserStore, UserStore
-    from jit_middleware.watching import Socket, Stream
+    from jit_middleware.watching import Socket
 
 __all__ = ["ASGIApplication", "JITMiddleware"]
 
@@ -99,15 +99,15 @@ class JITMiddleware:
         lately: dict[int, Shape] = {}
         unknown: Shape = ([], -1, -1, self._watchers.manner(b""))
         # One attribute for the hot path: a class with __getattr__ pays for each that it reads.
-        self._hot = (app, gate.admit, lately, unknown, self._watchers.manner)
+        self._hot = (app, gate.admit, lately, unknown, unknown[3], self._watchers.manner)
         self._start = StartOnce(gate.start, SystemClock(), "asgi")
 
     # The hot path, in one piece: each call more would cost every request a twentieth of what it may.
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app, admit, lately, unknown, manner_of = self._hot
+        app, admit, lately, unknown, manner, manner_of = self._hot
         headers: Headers | None = None
         basis: Basis | None = None
-        inner, manner = scope, unknown[3]
+        inner = scope
         try:
             # Other methods are first checked for cross-site forgery.
             if scope["type"] == "http" and scope["method"] in ("GET", "HEAD", "OPTIONS"):
@@ -140,8 +140,7 @@ class JITMiddleware:
             if considered is None:
                 return
             inner, basis, manner = considered
-        streams: list[Stream] = []
-        response: OnItsWay = (times := [0.0]), streams, basis, send
+        response: OnItsWay = [None, basis, send]
         _, notice, hears = manner
         receive = self._watchers.hearing(response, receive) if hears else receive
         try:
@@ -149,9 +148,8 @@ class JITMiddleware:
         except BaseException as error:
             self._watchers.over(response, error)
             raise
-        times[0] = -1.0  # noticing.OVER: a constant costs nothing to look up
-        if streams:
-            streams[0].close(None)
+        # noticing.OVER: a constant costs nothing to look up
+        response[0] = "over" if response[0] is None else self._watchers.over(response, None)
 
     async def _consider(
         self, scope: Scope, headers: Headers | None, receive: Receive, send: Send
@@ -179,7 +177,7 @@ class JITMiddleware:
         elif basis is None or manner is None:
             await self.app(inner, receive, send)
         elif kind == "http":
-            return inner, basis, manner
+            return inner, *self._watchers.decided(basis, manner, writes=scope["method"] not in _SAFE)
         else:
             await self._serve_websocket(inner, self._watchers.socket(basis, receive, send))
         return None
@@ -195,7 +193,7 @@ class JITMiddleware:
 
     def _shape(self, names: list[bytes], headers: Headers) -> Shape:
         """Where the one Cookie header is; ``_NO_COOKIE``; or ``_ODD``: go through the headers. And what Accept says."""
-        _, _, lately, unknown, manner_of = self._hot
+        _, _, lately, unknown, _, manner_of = self._hot
         key = tuple(names)
         place = self._shapes.get(key)
         if place is None:

@@ -34,6 +34,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+OnItsWay: TypeAlias = list[Any]  # state, session, send of a response (`noticing`): nothing is made faster than a list
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _START_PAUSE: Final = 1.0
@@ -250,7 +251,7 @@ def ledger_face(ledger: Ledger, world: World) -> Ledger:
             [
                 Fault(
                     "JIT_DATABASE_URL",
-                    "names an async database driver, and a WSGI server has no event loop to run it in.",
+                    "it names an async database driver, and a WSGI server has no event loop to run it in.",
                     "name the sync driver (sqlite:// for sqlite+aiosqlite://, postgresql+psycopg:// for "
                     "postgresql+asyncpg://, mysql+pymysql:// for mysql+aiomysql://), or serve the application under "
                     "ASGI.",
