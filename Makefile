@@ -2,7 +2,7 @@
 # make check   under a minute: style, types, import rules, and the quick tests that need no real part
 # make test    everything: setup, lint and the whole suite with its real parts
 # make lint    style, types (mypy and pyright) and import rules
-# make demo    the demonstration; make demo ARGS="--help" says more
+# make demo    the demonstration, which needs nothing but the package; make demo ARGS="--help" says more
 # make bench   the benchmarks, beside their peers
 # make docs    the reference pages that are made from the code
 # make clean   back to a fresh clone
@@ -25,6 +25,7 @@ PACKAGES := mariadb-server chromium libatomic1 xmlsec1 php-cli php-xml php-mbstr
   lemonldap-ng liblasso-perl libio-string-perl libstring-random-perl libxml-simple-perl
 QUICK := $(wildcard $(addprefix tests/,unit property edges architecture))
 
+PACKAGE_READY := $(VENV)/.package-ready
 PYTHON_READY := $(VENV)/.ready
 NODE_READY := $(NODE)/node_modules/.ready
 SAML_NODE_READY := $(SAML_NODE)/node_modules/.ready
@@ -42,9 +43,16 @@ help:
 
 setup: $(PYTHON_READY) $(NODE_READY) $(SAML_NODE_READY) $(PACKAGES_READY) $(SAML_READY)
 
-$(PYTHON_READY): pyproject.toml scripts/setup-python.sh
-	PYTHON="$(PYTHON)" scripts/setup-python.sh $(VENV)
+# The package and what it needs itself.
+$(PACKAGE_READY): pyproject.toml scripts/setup-python.sh
+	@echo "Installing into $(VENV) …"
+	@PYTHON="$(PYTHON)" scripts/setup-python.sh $(VENV)
 	@touch $@
+
+# Also what tests and checks need.
+$(PYTHON_READY): pyproject.toml scripts/setup-python.sh
+	PYTHON="$(PYTHON)" scripts/setup-python.sh $(VENV) test lint
+	@touch $(PACKAGE_READY) $@
 
 $(NODE_READY): $(NODE)/package.json $(NODE)/package-lock.json scripts/setup-node.sh | $(PYTHON_READY)
 	scripts/setup-node.sh "$(abspath $(VENV))" $(NODE)
@@ -88,13 +96,13 @@ types: $(PYTHON_READY)
 
 # --- using ---------------------------------------------------------------------------------------------------------
 
-demo: $(PYTHON_READY)
-	$(BIN)/jit-middleware demo $(ARGS)
+demo: $(PACKAGE_READY)
+	@$(BIN)/jit-middleware demo $(ARGS)
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(PYTHON_READY)
+docs: $(PACKAGE_READY)
 	$(BIN)/python -m jit_middleware.settings.reference docs/settings.md
 
 clean:

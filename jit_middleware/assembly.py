@@ -20,6 +20,7 @@ from jit_middleware.offload import InBackground, Pauses, ToTheEnd
 from jit_middleware.outside import World, named_user_store, open_ledger, open_neighbours, open_transport
 from jit_middleware.own_threads import OwnThreads
 from jit_middleware.pages import Pages
+from jit_middleware.pages.misspelt import misspelt_templates
 from jit_middleware.ports import (
     AsyncUserStore,
     Clock,
@@ -71,7 +72,7 @@ def assemble(
     clock = ports.get("clock") or SystemClock()
     tokens = ports.get("tokens") or SystemTokens()
     locks = ThreadLocks() if world == "wsgi" else TaskLocks()
-    for sentence in settings.warnings():
+    for sentence in (*settings.warnings(), *misspelt_templates(settings.templates)):
         log.warning("%s", sentence)
     for sentence in settings.notes():
         log.info("%s", sentence)

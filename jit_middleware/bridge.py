@@ -38,7 +38,6 @@ OnItsWay: TypeAlias = list[Any]  # state, session, send of a response (`noticing
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _START_PAUSE: Final = 1.0
-
 #: As many as the default ledger opens connections: more would wait for one.
 STORE_THREADS: Final = 10
 

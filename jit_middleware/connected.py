@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jit_middleware.offload import InBackground, InThisThread, InThreads
 from jit_middleware.outside import World
 from jit_middleware.ports import Clock, Locks, Offload, TokenSource, Transport
+from jit_middleware.records import dataclass
 from jit_middleware.sessions import Probe
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
 from jit_middleware.sso.oidc import OIDCStrategy, SignalReceiver

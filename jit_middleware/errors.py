@@ -5,6 +5,7 @@
     JITError
      ├─ ConfigurationError      at start: every fault with its setting and the fix
      ├─ RequestError            a message to one of our own endpoints is malformed
+     │   ├─ NothingHere         none of our own endpoints has this address
      │   ├─ LogoutUnconfirmed   the provider's answer to a logout is not the one to ours
      │   ├─ LogoutNotVerified   what the provider says about a logout does not verify
      │   └─ SignalRefused       what somebody pushes at us to end access is not acted on
@@ -12,6 +13,7 @@
      ├─ LoginError              this person's attempt to log in failed
      │   ├─ VerificationError   what the identity provider said does not verify
      │   ├─ ProviderRefused     the identity provider itself answered with an error
+     │   │   └─ ClientRefused       … about us: it does not accept our own credentials
      │   ├─ StepUpRefused       the login is not what the page asks for
      │   ├─ LoginOvertaken      the person was signed out while they were signing in
      │   ├─ InvitationUnusable  the invitation is not valid (any more)
@@ -42,8 +44,9 @@ import importlib
 import os
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, Final, Self
+
+from jit_middleware.records import dataclass
 
 _PLACES: Final = 5
 
@@ -107,6 +110,18 @@ class RequestError(JITError):
         super().__init__(reason, detail)
         self.response_status = status
         self.headers = tuple(headers)
+
+
+class NothingHere(RequestError):
+    """An address below our prefix at which there is nothing: no such endpoint, or none for a connection of that
+    name."""
+
+    code = "not_found"
+    status = 404
+    public = "There is no page at this address. It may be misspelt, or out of date."
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail, status=self.status)
 
 
 class LogoutUnconfirmed(RequestError):
@@ -184,6 +199,11 @@ class ProviderRefused(LoginError):
     code = "provider_refused"
     status = 403
     public = "The identity provider did not sign you in."
+
+
+class ClientRefused(ProviderRefused):
+    """The identity provider does not accept this application's own credentials (RFC 6749 §5.2): nobody can sign in
+    until an operator mends them."""
 
 
 class StepUpRefused(LoginError):

@@ -1,6 +1,6 @@
 """The flow of every request, top to bottom.
 
-1. an endpoint of our own answers for itself
+1. an endpoint of our own answers for itself; what is meant for one and comes to another path is refused
 2. a live session goes on to the app as its user, unless another site is writing in that user's name, or the path asks
    for a stronger or more recent login: then back to the provider, or a 401
 3. a public path goes on as nobody
@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from jit_middleware.endpoints import House, answer
 from jit_middleware.endpoints.login import challenge, step_up
+from jit_middleware.endpoints.misplaced import misplaced
 from jit_middleware.endpoints.refusal import refuse, unauthenticated
 from jit_middleware.endpoints.step_up import lacking, step_up_required
 from jit_middleware.errors import AdapterError, JITError, RequestError, StoreUnavailable
@@ -26,8 +27,10 @@ from jit_middleware.http.messages import Decision, PassThrough, Request, Respond
 from jit_middleware.http.navigation import follows_redirects, forged_write
 from jit_middleware.http.paths import Access, is_own
 from jit_middleware.model import StepUp
+from jit_middleware.pages import DEAD_END, Ways
 from jit_middleware.ports import Transport
 from jit_middleware.sessions import CachedSession
+from jit_middleware.settings.database import database_fault
 
 
 class ForgedWrite(RequestError):
@@ -66,11 +69,13 @@ class Gate:
             own = is_own(request.path, self._prefix)
             if own is not None:
                 return Respond(await answer(house, request, own))
+            if (wrong := misplaced(house, request)) is not None:
+                raise wrong
             return await self._judge(request)
         except JITError as error:
             again = isinstance(error, AdapterError) and follows_redirects(request)
-            retry = house.target(_location(request, house)) if again else None
-            return Respond(refuse(house, request, error, reference=house.reference(), retry=retry))
+            ways = Ways(retry=_landing(request, house)) if again else DEAD_END
+            return Respond(refuse(house, request, error, reference=house.reference(), ways=ways))
 
     async def _judge(self, request: Request) -> Decision:
         house, classify = self.house, self._policy.classify
@@ -91,19 +96,22 @@ class Gate:
         if access in (Access.PUBLIC, Access.OPTIONAL):
             return PassThrough(None, self._sessions.rest_of(request.cookie))
         if _cannot_go(request, access):
-            return Respond(unauthenticated(house, request, house.target(_location(request, house))))
-        return Respond(await challenge(house, request, house.target(_location(request, house))))
+            return Respond(unauthenticated(house, request, _landing(request, house)))
+        return Respond(await challenge(house, request, _landing(request, house)))
 
     async def _ask_for_more(self, request: Request, live: CachedSession, demand: StepUp, access: Access) -> Response:
-        target = self.house.target(_location(request, self.house))
+        target = _landing(request, self.house)
         if _cannot_go(request, access):
             return step_up_required(self.house, request, live, target, demand)
         return await step_up(self.house, request, live, target, demand)
 
     async def start(self) -> None:
-        """Make sure the ledger's schema is there. Raises ``StoreUnavailable``, or ``ConfigurationError`` for an old
-        one."""
-        await self.house.ledger.prepare()
+        """Make sure the ledger's schema is there. Raises ``StoreUnavailable``, which names the setting and the fix, or
+        ``ConfigurationError`` for an old one."""
+        try:
+            await self.house.ledger.prepare()
+        except StoreUnavailable as error:
+            raise StoreUnavailable(error.reason, str(database_fault(self.house.settings, error))) from error
 
     async def close(self) -> None:
         """Let go of connections to the database and the providers, and of threads; the next request takes new ones.
@@ -122,9 +130,12 @@ def _cannot_go(request: Request, access: Access) -> bool:
     return request.kind == "websocket" or access is Access.API or not follows_redirects(request)
 
 
-def _location(request: Request, house: House) -> str:
-    """The path and query asked for, as a target to come back to. A write cannot be repeated: its page is asked for."""
+def _landing(request: Request, house: House) -> str:
+    """Where to land after a login, as a checked target: on what was asked for. A write cannot be repeated, and its
+    address need not be a page: back to the page that it came from."""
+    if request.kind == "http" and request.method not in ("GET", "HEAD"):
+        return house.page_before(request)
     path = house.settings.public_url.mount + quote(
         request.path.encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~-._"
     )
-    return f"{path}?{request.query}" if request.query and request.method in ("GET", "HEAD") else path
+    return house.target(f"{path}?{request.query}" if request.query else path)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias, TypedDict
 
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 
 JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
 Claims: TypeAlias = Mapping[str, JSON]

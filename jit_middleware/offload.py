@@ -12,12 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import copy_context
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from jit_middleware.bridge import step
 from jit_middleware.errors import Busy
 from jit_middleware.own_threads import settle
+from jit_middleware.records import dataclass
 
 if TYPE_CHECKING:
     import asyncio

@@ -82,7 +82,12 @@ def _loaded(name: str) -> object:
         # Here, not above: it brings an e-mail parser and an unpacker, for this one case.
         from importlib.metadata import entry_points
 
-        return entry_points(group="jit_middleware.user_stores")[name].load()
+        found = entry_points(group="jit_middleware.user_stores", name=name)
+        if not found:
+            problem = f"no installed package brings a store of the name {name!r}."
+            fix = "write default, the name of a store that is installed, or an importable module:factory."
+            raise ConfigurationError([Fault("JIT_USER_STORE", problem, fix)])
+        return found[name].load()
     except (ImportError, AttributeError, KeyError) as error:
         problem = f"{name!r} cannot be loaded: {whence(error)}."
         fix = "name an importable module:factory, or an installed store."

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes .venv with the package (editable) and everything its tests and checks need. Usage: setup-python.sh VENV
+# Makes VENV with the package (editable), and what the named dependency groups bring. Usage: setup-python.sh VENV [GROUP…]
 set -euo pipefail
 venv=$1
+shift
 python=${PYTHON:-python3}
 
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
   found=$("$python" --version 2>/dev/null || echo "not there")
-  echo "setup: Python 3.11 or newer is needed; $python is $found. Run: make setup PYTHON=/path/to/python3.11" >&2
+  echo "setup: Python 3.11 or newer is needed; $python is $found. Give make another one: PYTHON=/path/to/python3.11" >&2
   exit 1
 fi
 
@@ -19,5 +20,14 @@ if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
   rm -rf "$venv"
   "$python" -m venv "$venv"
 fi
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable . --group test --group lint
+
+# Errors only: what else pip has to say (about root, about indexes of this machine) is nobody's concern here.
+install() {
+  "$venv/bin/python" -m pip install --quiet --quiet --disable-pip-version-check --root-user-action=ignore "$@"
+}
+if (($# == 0)); then
+  install --editable .
+else
+  install --upgrade "pip>=25.1" # which knows groups
+  install --editable . "${@/#/--group=}"
+fi

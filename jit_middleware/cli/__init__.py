@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from jit_middleware.cli import adopt, audit, check, demo, explain, keygen, migrate, run, sessions, users
 from jit_middleware.cli.arguments import with_ids_protected
 from jit_middleware.cli.interrupts import one_command
-from jit_middleware.cli.terminal import INTERRUPTED, NO, WRONG_USE, WrongUse, complain
+from jit_middleware.cli.terminal import DONE, INTERRUPTED, NO, WRONG_USE, WrongUse, complain, finish, say
 from jit_middleware.errors import AdapterError, ConfigurationError
 
 __all__ = ["main"]
@@ -26,12 +26,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     try:
+        if given[:1] == ["--version"]:
+            say(f"jit-middleware {_version()}")
+            return DONE
         if given[:1] == [demo.NAME]:
             return demo.demo(given[1:])
         arguments = _parser().parse_args(with_ids_protected(given))
         command: Callable[[argparse.Namespace], int] = arguments.command
         with one_command():
-            return command(arguments)
+            code = command(arguments)
+            finish()
+            return code
     except SystemExit as ended:  # argparse has printed its help or its complaint
         return ended.code if isinstance(ended.code, int) else WRONG_USE
     except ConfigurationError as error:
@@ -58,7 +63,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 the answer is no, 2 wrong use, 130 interrupted. "
         "Settings come from JIT_* variables.",
     )
+    parser.add_argument("--version", action="store_true", help="print the version and end")  # see main
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for group in _COMMANDS:
         group.declare(commands.add_parser(group.NAME, help=group.HELP, description=group.HELP))
     return parser
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version  # here: it brings an e-mail parser and an unpacker
+
+    try:
+        return version("jit-middleware")
+    except PackageNotFoundError:
+        return "not installed as a package"

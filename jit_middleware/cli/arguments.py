@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 _TAKE_AN_ID: Final = frozenset(
-    {"--after", "--connection", "--idp-session", "--role", "--session", "--type", "--user", "--valid"}
+    {"--after", "--connection", "--idp-session", "--reference", "--role", "--session", "--type", "--user", "--valid"}
 )
 _OPTIONS_OF_USERS: Final = frozenset({"--help", "--id", "--json", "--revoke", "-h"})
 _NAME_A_USER: Final = frozenset(

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from jit_middleware.cli.interrupts import run
-from jit_middleware.cli.live import Step, check_connection, check_database, check_redis, check_user_store
+from jit_middleware.cli.live import check_connection, check_database, check_redis, check_user_store
 from jit_middleware.cli.live_saml import check_saml
+from jit_middleware.cli.step import Step
 from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json, time_text
+from jit_middleware.errors import ConfigurationError
 from jit_middleware.model import JSON
 from jit_middleware.outside import open_transport
-from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings
+from jit_middleware.pages import Pages
+from jit_middleware.pages.misspelt import misspelt_templates
+from jit_middleware.settings import OIDCConnection, Rate, SAMLConnection, Settings
+from jit_middleware.settings.values import as_written
 from jit_middleware.system import SystemClock
 
 NAME = "check"
 HELP = "Check the settings; with --live, prove them against the identity providers and the database."
+_LENGTH = "_seconds"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +38,9 @@ def declare(parser: argparse.ArgumentParser) -> None:
 
 def _check(arguments: argparse.Namespace) -> int:
     settings = Settings.load()
+    _try_templates(settings)
+    warnings = [*settings.warnings(), *misspelt_templates(settings.templates)]
+    notes = [*settings.notes(), *_notes(settings)]
     steps: Sequence[Step] = _live(settings) if arguments.live else ()
     is_good = all(step.ok for step in steps)
     if arguments.json:
@@ -38,21 +48,47 @@ def _check(arguments: argparse.Namespace) -> int:
             {
                 "ok": is_good,
                 "settings": in_force(settings),
-                "warnings": settings.warnings(),
-                "notes": settings.notes(),
+                "warnings": warnings,
+                "notes": notes,
                 "steps": [{"name": each.name, "ok": each.ok, "detail": each.detail, "fix": each.fix} for each in steps],
             }
         )
         return DONE if is_good else NO
     for name, value in in_force(settings).items():
-        say(f"{name}: {_shown(value)}")
-    complain(*(f"warning: {sentence}" for sentence in settings.warnings()))
-    complain(*(f"note: {sentence}" for sentence in settings.notes()))
+        say(f"{name.removesuffix(_LENGTH)}: {_shown(value, name)}")
+    complain(*(f"warning: {sentence}" for sentence in warnings))
+    complain(*(f"note: {sentence}" for sentence in notes))
     for step in steps:
         say(f"{'ok  ' if step.ok else 'FAIL'}  {step.name}: {step.detail}", *([] if step.ok else [f"      {step.fix}"]))
     if not arguments.live:
         say("The settings are complete. `jit-middleware check --live` asks the providers and the database.")
     return DONE if is_good else NO
+
+
+def _try_templates(settings: Settings) -> None:
+    """Raises ``ConfigurationError`` for a template that the start would refuse."""
+    prefix = settings.public_url.mount + settings.endpoint_prefix
+    Pages(app_name=settings.app_name, prefix_url=prefix, templates=settings.templates)
+
+
+def _notes(settings: Settings) -> Iterator[str]:
+    """What only a command can say: here, and not where the service runs."""
+    file = _database_file(settings)
+    # As it is written: three slashes, or a driver's own form
+    if file is not None and str(file) not in settings.database_url:
+        yield (
+            f"JIT_DATABASE_URL is relative: from this directory it is {file}, and from any other it is another "
+            f"database. Write sqlite:///{file} if that is the one."
+        )
+
+
+def _database_file(settings: Settings) -> Path | None:
+    from jit_middleware_sqlalchemy import database_file
+
+    try:
+        return database_file(settings.database_url)
+    except ConfigurationError:  # `--live` says so
+        return None
 
 
 def _live(settings: Settings) -> list[Step]:
@@ -73,8 +109,11 @@ async def _ask_providers(settings: Settings) -> list[Step]:
             if isinstance(connection, SAMLConnection):
                 steps.extend(await check_saml(connection, settings, transport=transport, clock=clock))
             else:
-                rules = settings.step_up
-                steps.extend(await check_connection(connection, transport=transport, clock=clock, step_up=rules))
+                own = settings.public_url.join(f"{settings.endpoint_prefix}/callback/{connection.name}")
+                asked = check_connection(
+                    connection, transport=transport, clock=clock, step_up=settings.step_up, redirect_uri=own
+                )
+                steps.extend(await asked)
     finally:
         await transport.close()
     return steps
@@ -89,6 +128,7 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "secret_keys": len(settings.secret_keys),
         "connections": [_connection(connection, settings) for connection in settings.connections],
         "database": settings.database_label,
+        "database_file": None if (file := _database_file(settings)) is None else str(file),
         "redis": settings.redis_label,
         "user_store": settings.user_store,
         "public_paths": paths.public,
@@ -112,8 +152,8 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "seat_limit": provisioning.seat_limit,
         "seats_when_full": provisioning.seats_when_full,
         "minimal_role": provisioning.minimal_role,
-        "creation_rate": None if provisioning.creation_rate is None else str(provisioning.creation_rate),
-        "creation_alarm": None if provisioning.creation_alarm is None else str(provisioning.creation_alarm),
+        "creation_rate": _rate(provisioning.creation_rate),
+        "creation_alarm": _rate(provisioning.creation_alarm),
         "session_idle_seconds": settings.session.idle,
         "session_absolute_seconds": settings.session.absolute,
         "step_up": [
@@ -130,6 +170,10 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "templates": settings.templates,
         "insecure": settings.insecure,
     }
+
+
+def _rate(rate: Rate | None) -> str | None:
+    return None if rate is None else f"{rate.count}/{as_written(rate.seconds)}"
 
 
 def _connection(connection: OIDCConnection | SAMLConnection, settings: Settings) -> dict[str, JSON]:
@@ -162,13 +206,16 @@ def _connection(connection: OIDCConnection | SAMLConnection, settings: Settings)
     }
 
 
-def _shown(value: JSON) -> str:
+def _shown(value: JSON, name: str = "") -> str:
+    """As one writes it: ``name`` tells what is a length of time."""
     match value:
         case None:
             return "-"
+        case int() | float() if name.endswith(_LENGTH):
+            return as_written(value)
         case str() | int() | float():
             return str(value)
         case dict():
-            return ", ".join(f"{key} {_shown(inner)}" for key, inner in value.items()) or "-"
+            return ", ".join(f"{key.removesuffix(_LENGTH)} {_shown(inner, key)}" for key, inner in value.items()) or "-"
         case _:
             return "; ".join(_shown(inner) for inner in value) or "-"

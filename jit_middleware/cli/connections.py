@@ -25,7 +25,7 @@ def named_connection(settings: Settings, name: str | None) -> Connection:
     if name is None and len(known) == 1:
         return next(iter(known.values()))
     if name is None or name not in known:
-        meant = "Say which one by --connection" if name is None else f"There is no connection {name!r}"
+        meant = "Say which one by --connection" if name is None else f"There is no connection {name!r}; there is"
         raise WrongUse(f"{meant}: {', '.join(known)}.")
     return known[name]
 
@@ -35,7 +35,7 @@ def duration(text: str) -> int:
     try:
         number = seconds(text)
     except BadValue as bad:
-        raise argparse.ArgumentTypeError(f"{bad.problem} {bad.fix}") from bad
+        raise argparse.ArgumentTypeError(f"{bad.problem} Fix: {bad.fix}") from bad
     if not 1 <= number <= _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not between 1s and 366d")
     return int(number)

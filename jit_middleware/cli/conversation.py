@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 from jit_middleware.cli.interrupts import Interrupts, heard, run
+from jit_middleware.errors import ConfigurationError, Fault
 from jit_middleware.ports import Ledger
 from jit_middleware.settings import Settings
 
@@ -17,8 +19,19 @@ def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]], *, 
     """What the ledger of these settings answers. Works with ledgers that answer at once and with those that wait.
 
     A ``patient`` one gives the database the time it takes; else it has as long as for a request.
-    Raises ``ConfigurationError`` when the schema is too old, ``StoreUnavailable`` when the database cannot be asked.
+    A SQLite file that is not there is not made: in another directory than the service's, or without its settings, an
+    answer of a new and empty one would be a lie, such as that nobody is signed in.
+
+    Raises ``ConfigurationError`` when the schema is too old or there is no such file, ``StoreUnavailable`` when the
+    database cannot be asked.
     """
+    absent = absent_file(settings)
+    if absent is not None:
+        fix = (
+            "give the command with the service's settings (in its directory, if JIT_DATABASE_URL is relative); "
+            "`jit-middleware migrate` makes a new database."
+        )
+        raise ConfigurationError([Fault("JIT_DATABASE_URL", f"there is no database {absent}.", fix)])
 
     from jit_middleware.outside import open_ledger  # only now: it brings every room of the house along
 
@@ -32,6 +45,15 @@ def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]], *, 
             await ledger.close()
 
     return run(conversation)
+
+
+def absent_file(settings: Settings) -> Path | None:
+    """The SQLite file that the settings name, if it is not there. Raises ``ConfigurationError`` for a URL that is
+    none."""
+    from jit_middleware_sqlalchemy import database_file
+
+    file = database_file(settings.database_url)
+    return None if file is None or file.exists() else file
 
 
 def actor() -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, cast
 
 from jit_middleware.audit.export import as_json
-from jit_middleware.cli.conversation import converse
+from jit_middleware.cli.connections import named_connection
+from jit_middleware.cli.conversation import absent_file, converse
 from jit_middleware.cli.finding import look_here
 from jit_middleware.cli.terminal import DONE, NO, WrongUse, complain, json_option, say, say_json, time_text
 from jit_middleware.errors import VerificationError
@@ -53,7 +57,7 @@ def _explain(arguments: argparse.Namespace) -> int:
     settings = Settings.load()
     if reference is not None:
         return _from_the_trail(settings, reference, as_lines=not arguments.json)
-    connection = _connection(settings, arguments.connection)
+    connection = named_connection(settings, arguments.connection)
     identity = _identity(connection, settings, _document(claims or "-"))
     explanation = _rehearse(settings, connection, identity)
     if arguments.json:
@@ -61,15 +65,6 @@ def _explain(arguments: argparse.Namespace) -> int:
     else:
         say(*_as_text(explanation))
     return NO if explanation.refusal is not None else DONE
-
-
-def _connection(settings: Settings, name: str | None) -> OIDCConnection | SAMLConnection:
-    names = {connection.name: connection for connection in settings.connections}
-    if name is None and len(names) == 1:
-        return settings.connections[0]
-    if name is None or name not in names:
-        raise WrongUse(f"Name one of the connections by --connection: {', '.join(names)}.")
-    return names[name]
 
 
 def _document(source: str) -> Mapping[str, JSON]:
@@ -116,7 +111,22 @@ def _rehearse(
     async def question(ledger: Ledger) -> Explanation:
         return await explain(open_provisioner(settings, ledger), Policy.of(connection), identity)
 
-    return converse(settings, question)
+    with _somewhere(settings) as asked:
+        return converse(asked, question)
+
+
+@contextmanager
+def _somewhere(settings: Settings) -> Generator[Settings]:
+    """The settings, with a new database for as long as this lasts where the service has not made its own yet."""
+    absent = absent_file(settings)
+    if absent is None:
+        yield settings
+        return
+    complain(f"note: there is no database {absent}: this is what the first login of all would come to.")
+    with TemporaryDirectory() as directory:
+        new = Path(directory, "jit.db")
+        new.touch()
+        yield replace(settings, database_url=f"sqlite:///{new}")
 
 
 # --- from the trail -----------------------------------------------------------------------------------------------

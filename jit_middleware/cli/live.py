@@ -3,41 +3,54 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from typing import Final, cast
 from urllib.parse import urlsplit
 
-from jit_middleware.cli.conversation import converse
+from jit_middleware.cli.conversation import absent_file, converse
 from jit_middleware.cli.finding import outside_store
+from jit_middleware.cli.live_client import check_client
+from jit_middleware.cli.step import Step
 from jit_middleware.errors import AdapterError, ConfigurationError, ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched, Ledger, Transport
 from jit_middleware.settings import OIDCConnection, SAMLConnection, Settings, StepUpRule
+from jit_middleware.settings.database import database_fault
+from jit_middleware.settings.values import as_written
 
 _ENDPOINTS: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 _REACH: Final = "check the issuer, DNS, the firewall and the provider's certificate from this machine."
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing that was checked; ``fix`` is empty when it is ``ok``."""
-
-    name: str
-    ok: bool
-    detail: str
-    fix: str = ""
+#: By the reason for which a provider cannot be asked.
+_WAYS_OUT: Final = {
+    "name_unresolved": "check the host for typing errors, and the name server that this machine asks.",
+    "connection_refused": "check host and port, and that the provider runs.",
+    "certificate_untrusted": "name the authority that signed its certificate in SSL_CERT_FILE, or ask its operator for "
+    "a certificate that is valid for this host.",
+    "deadline": "check that the firewall lets this machine reach the host.",
+    "url_forbidden": "write an https address; a private one of your network must be named in JIT_PRIVATE_HOSTS.",
+    "redirected": "write the address that it leads to.",
+}
 
 
 async def check_connection(
-    connection: OIDCConnection, *, transport: Transport, clock: Clock, step_up: Sequence[StepUpRule] = ()
+    connection: OIDCConnection,
+    *,
+    transport: Transport,
+    clock: Clock,
+    step_up: Sequence[StepUpRule] = (),
+    redirect_uri: str | None = None,
 ) -> list[Step]:
-    """Discovery, what it promises, the keys and the clock of one provider; what needs a failed step is left out."""
+    """Discovery, what it promises, the keys and the clock of one provider; with our ``redirect_uri``, also whether it
+    accepts the client. What needs a failed step is left out."""
     name = connection.name
     discovery = f"{connection.issuer.removesuffix('/')}/.well-known/openid-configuration"
     answer = await _get(transport, discovery)
-    if isinstance(answer, str):
-        return [Step(f"{name} discovery", False, f"{discovery}: {answer}.", _REACH)]
+    if isinstance(answer, tuple):
+        detail, fix = answer
+        fix = fix or "is the path of the issuer right? What follows its host belongs to it, as the provider writes it."
+        return [Step(f"{name} discovery", False, f"{discovery}: {detail}.", fix)]
     metadata = _object(answer.body)
     if metadata is None:
         return [Step(f"{name} discovery", False, f"{discovery} is not a JSON object.", "check the issuer.")]
@@ -52,6 +65,9 @@ async def check_connection(
     jwks_uri = metadata.get("jwks_uri")
     if isinstance(jwks_uri, str):
         steps.append(await _keys(connection, transport, jwks_uri))
+    if redirect_uri is not None:
+        asked = check_client(connection, metadata, transport=transport, clock=clock, redirect_uri=redirect_uri)
+        steps.append(await asked)
     return steps
 
 
@@ -85,7 +101,7 @@ def _probe(connection: OIDCConnection, metadata: Mapping[str, object]) -> list[S
     if "offline_access" in scopes and "offline_access" not in connection.scopes:
         detail = "warning: the provider has the scope offline_access, and it is not asked for"
         return [Step(name, True, f"{detail}: without it there may be no refresh token")]
-    return [Step(name, True, f"asks every {connection.refresh_probe}s")]
+    return [Step(name, True, f"asks every {as_written(connection.refresh_probe)}")]
 
 
 def check_database(settings: Settings) -> Step:
@@ -98,14 +114,20 @@ def check_database(settings: Settings) -> Step:
 
     label = settings.database_label
     try:
+        absent = absent_file(settings)
+        if absent is not None and os.access(absent.parent, os.W_OK | os.X_OK):
+            # Not made now: this may be root, or another directory than the service's.
+            return Step("database", True, f"{absent} is not there yet; the first start will make it")
         version = schema_version(settings.database_url)
         if version is None:
             return Step("database", True, f"{label} answers; the first start will make the schema")
-        converse(settings, question, patient=False)
+        # Without Redis, which has a step of its own
+        converse(replace(settings, redis_url=None), question, patient=False)
     except ConfigurationError as error:
         return Step("database", False, " ".join(fault.problem for fault in error.faults), error.faults[0].fix)
     except AdapterError as error:
-        return Step("database", False, f"{label}: {error}.", "check JIT_DATABASE_URL, and that the server runs.")
+        fault = database_fault(settings, error)
+        return Step("database", False, fault.problem, f"{fault.setting}: {fault.fix}")
     return Step("database", True, f"{label} answers; its schema {version} is the current one")
 
 
@@ -141,12 +163,21 @@ def check_redis(settings: Settings) -> list[Step]:
     return [Step("redis", False, f"{label}: {problem}.", fix)]
 
 
-async def _get(transport: Transport, url: str) -> Fetched | str:
+async def _get(transport: Transport, url: str) -> Fetched | tuple[str, str]:
+    """The answer; or what is wrong, and what to do when that lies on the way there, not with the address."""
     try:
         answer = await transport.fetch(Fetch(url, headers={"accept": "application/json"}))
     except ProviderUnavailable as error:
-        return str(error)
-    return answer if answer.status == 200 else f"the answer has status {answer.status}"
+        return str(error), way_out(error)
+    if answer.status == 200:
+        return answer
+    fix = "look into the provider's own log." if answer.status >= 500 else ""
+    return f"the answer has status {answer.status}", fix
+
+
+def way_out(error: ProviderUnavailable) -> str:
+    """What to do about a provider that cannot be asked."""
+    return _WAYS_OUT.get(error.reason, _REACH)
 
 
 def _issuer(connection: OIDCConnection, metadata: Mapping[str, object]) -> Step:
@@ -215,9 +246,9 @@ def _overlap(name: str, wanted: Sequence[str], offered: Sequence[str] | None, fi
 async def _keys(connection: OIDCConnection, transport: Transport, jwks_uri: str) -> Step:
     name = f"{connection.name} keys"
     answer = await _get(transport, jwks_uri)
-    if isinstance(answer, str):
-        fix = "check that this machine may reach the address; a private one must be named in JIT_PRIVATE_HOSTS."
-        return Step(name, False, f"{jwks_uri}: {answer}.", fix)
+    if isinstance(answer, tuple):
+        detail, fix = answer
+        return Step(name, False, f"{jwks_uri}: {detail}.", fix or "ask the provider's operator.")
     keys = (_object(answer.body) or {}).get("keys")
     found = cast("Sequence[object]", keys) if isinstance(keys, list) else ()
     count = sum(_signs(key) for key in found)

@@ -10,7 +10,8 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from jit_middleware.bridge import ThreadLocks
-from jit_middleware.cli.live import Step, check_step_up, compare_clocks
+from jit_middleware.cli.live import check_step_up, compare_clocks, way_out
+from jit_middleware.cli.step import Step
 from jit_middleware.connected import saml_strategy
 from jit_middleware.errors import ConfigurationError, ProviderUnavailable, VerificationError
 from jit_middleware.offload import InThisThread
@@ -93,8 +94,7 @@ async def _document(connection: SAMLConnection, transport: Transport) -> tuple[b
             Fetch(url, headers={"accept": "application/samlmetadata+xml"}, max_bytes=LARGEST)
         )
     except ProviderUnavailable as error:
-        fix = "check the address, DNS, the firewall and the certificate from this machine."
-        return Step(name, False, f"{url}: {error}.", fix)
+        return Step(name, False, f"{url}: {error}.", way_out(error))
     if answer.status != 200:
         return Step(name, False, f"{url}: the answer has status {answer.status}.", "check the address.")
     return answer.body, answer

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
-import inspect
+import logging
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 from wsgiref.simple_server import make_server
 from wsgiref.types import WSGIApplication
 
+from jit_middleware.cli.mounting import asgi_below, wsgi_below
 from jit_middleware.cli.terminal import DONE, WrongUse, complain
 from jit_middleware.settings import Settings
-from jit_middleware.wrapped import application
+from jit_middleware.wrapped import World, application, world_of
 
 if TYPE_CHECKING:
     from jit_middleware.asgi import ASGIApplication
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 NAME = "run"
 HELP = "Serve MODULE:APP behind the middleware (waitress or wsgiref for WSGI, uvicorn for ASGI)."
 _PORT = 8000
+
+T = TypeVar("T")
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -48,26 +53,26 @@ def _run(arguments: argparse.Namespace) -> int:
     host: str = arguments.host
 
     app = application()
-    world: Literal["wsgi", "asgi"] = arguments.world or world_of(app)
+    world: World = arguments.world or world_of(app)
     if world == "wsgi":
         from jit_middleware.wsgi import JITMiddleware
 
-        _serve_wsgi(JITMiddleware(cast("WSGIApplication", app), settings), host, port)
+        wsgi = JITMiddleware(cast("WSGIApplication", app), settings)
+        _serve_wsgi(wsgi_below(settings.public_url.mount, wsgi), host, port)
     else:
         from jit_middleware.asgi import JITMiddleware as ASGIMiddleware
 
-        _serve_asgi(ASGIMiddleware(cast("ASGIApplication", app), settings), host, port)
+        asgi = ASGIMiddleware(cast("ASGIApplication", app), settings)
+        _serve_asgi(asgi_below(settings.public_url.mount, asgi), host, port)
     return DONE
 
 
-def world_of(app: object) -> Literal["wsgi", "asgi"]:
-    """Which interface an application speaks: an ASGI one is a coroutine function, or an object whose call is one."""
-    call: object = getattr(app, "__call__", None)  # noqa: B004 -- the method itself is looked at
-    return "asgi" if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call) else "wsgi"
+class _Serving(Protocol):
+    def run(self) -> object: ...
 
 
 class _Waitress(Protocol):
-    def serve(self, app: WSGIApplication, *, host: str, port: int) -> object: ...
+    def create_server(self, app: WSGIApplication, *, host: str, port: int) -> _Serving: ...
 
 
 class _Uvicorn(Protocol):
@@ -75,15 +80,28 @@ class _Uvicorn(Protocol):
 
 
 def _serve_wsgi(app: WSGIApplication, host: str, port: int) -> None:
+    logging.basicConfig()
     try:
         waitress = cast("_Waitress", importlib.import_module("waitress"))
     except ModuleNotFoundError:
-        complain(f"Serving on http://{host}:{port} with wsgiref, one request at a time; install waitress for more.")
-        with make_server(host, port, app) as server, suppress(KeyboardInterrupt):
+        with _listening(lambda: make_server(host, port, app), host, port) as server, suppress(KeyboardInterrupt):
+            complain(f"Serving on http://{host}:{port} with wsgiref, one request at a time; install waitress for more.")
             server.serve_forever()
         return
+    serving = _listening(lambda: waitress.create_server(app, host=host, port=port), host, port)
     complain(f"Serving on http://{host}:{port} with waitress.")
-    waitress.serve(app, host=host, port=port)
+    serving.run()
+
+
+def _listening(begin: Callable[[], T], host: str, port: int) -> T:
+    """The server that ``begin`` makes. Raises ``WrongUse`` where nobody may listen."""
+    try:
+        return begin()
+    except (OSError, ValueError) as refused:  # waitress says ValueError of a host that it cannot resolve
+        is_taken = isinstance(refused, OSError) and refused.errno == errno.EADDRINUSE
+        why = "something else listens there" if is_taken else f"{getattr(refused, 'strerror', None) or refused}"
+        fix = "end that, or choose another --port." if is_taken else "choose another --host or --port."
+        raise WrongUse(f"Cannot listen on {host} port {port}: {why.rstrip('.')}. Fix: {fix}") from refused
 
 
 def _serve_asgi(app: object, host: str, port: int) -> None:
@@ -92,7 +110,11 @@ def _serve_asgi(app: object, host: str, port: int) -> None:
     except ModuleNotFoundError as missing:
         sentence = "An ASGI application needs uvicorn: pip install uvicorn. If it is a WSGI application, say --wsgi."
         raise WrongUse(sentence) from missing
-    uvicorn.run(app, host=host, port=port, proxy_headers=False)  # JIT_TRUSTED_PROXIES says who is believed
+    try:
+        uvicorn.run(app, host=host, port=port, proxy_headers=False)  # JIT_TRUSTED_PROXIES says who is believed
+    except SystemExit as ended:
+        if ended.code:  # it has said why
+            raise WrongUse(f"uvicorn could not start on {host} port {port}.") from ended
 
 
 def _port(text: str) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,14 +29,36 @@ def json_option(parser: argparse.ArgumentParser) -> None:
 
 
 def say(*lines: str) -> None:
-    """Print lines to standard output."""
-    for line in lines:
-        print(plain(line))
+    """Print lines to standard output. Raises ``WrongUse`` where it cannot be written, ``BrokenPipeError`` where nobody
+    reads any more."""
+    with _written():
+        for line in lines:
+            print(plain(line))
 
 
 def say_json(value: JSON) -> None:
-    """Print one JSON value, in ASCII, so that nothing in it can drive the terminal."""
-    print(json.dumps(value, ensure_ascii=True, indent=2).replace("\x7f", "\\u007f"))
+    """Print one JSON value, in ASCII, so that nothing in it can drive the terminal. Raises as :func:`say`."""
+    with _written():
+        print(json.dumps(value, ensure_ascii=True, indent=2).replace("\x7f", "\\u007f"))
+
+
+def finish() -> None:
+    """Write what has been said and waits to be written. Raises as :func:`say`."""
+    with _written():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _written() -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as broken:
+        # Python itself tries once more at the end, and would say it in its own words.
+        with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise WrongUse(f"Standard output cannot be written ({broken.strerror}).") from broken
 
 
 def complain(*lines: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from jit_middleware.cli import users_lifecycle, users_link, users_roles
 from jit_middleware.cli.conversation import converse
@@ -12,6 +11,7 @@ from jit_middleware.cli.finding import find_account, roles_of, user_argument
 from jit_middleware.cli.terminal import DONE, NO, columns, complain, json_option, positive, say, say_json, time_text
 from jit_middleware.model import JSON, Account, IdentityLink, SessionRecord, Status
 from jit_middleware.ports import Ledger, Transaction
+from jit_middleware.records import dataclass
 from jit_middleware.settings import Settings
 
 NAME = "users"

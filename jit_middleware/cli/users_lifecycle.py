@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -19,6 +18,7 @@ from jit_middleware.ports import Ledger, Transaction
 from jit_middleware.provisioning.by_hand import grant_role
 from jit_middleware.provisioning.lifecycle import TRANSITIONS, Trigger, move
 from jit_middleware.provisioning.store import tell_moved, tell_roles
+from jit_middleware.records import dataclass
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
 
@@ -27,7 +27,10 @@ _VERBS: Final[Mapping[str, tuple[Trigger, str]]] = MappingProxyType(
         "approve": (Trigger.APPROVE, "Let a user in who waits for approval."),
         "suspend": (Trigger.SUSPEND, "Keep a user out, for now; ends their sessions."),
         "resume": (Trigger.RESUME, "Lift a suspension."),
-        "deactivate": (Trigger.DEPROVISION, "Keep a user out who has left; ends their sessions."),
+        "deactivate": (
+            Trigger.DEPROVISION,
+            "Keep a user out who has left (status deprovisioned); ends their sessions.",
+        ),
         "reinstate": (Trigger.REINSTATE, "Let a deactivated user in again, without their privileged roles."),
         "delete": (Trigger.DELETE, "Close an account for good; its identities never get another one."),
         "erase": (Trigger.ERASE, "Forget who a deleted user was; their username is free then."),
@@ -86,6 +89,8 @@ def _change(arguments: argparse.Namespace) -> int:
         now = (after or before).status.value
         done = after is not None
         say_json({"user": before.user_id, "was": before.status.value, "status": now, "done": done})
+    elif after is not None and after.status is before.status:
+        say(f"{name_of(before)} is {after.status.value} already.")
     elif after is not None:
         say(f"{name_of(before)} was {before.status.value} and is {after.status.value} now.")
     if after is None:

@@ -86,7 +86,7 @@ def _once(stage: Stage, report: Report) -> int:
 
 def _stay(report: Report) -> int:
     report.say("\nOpen the first address in a browser. Control-C ends the demo.")
-    report.say("To be somebody else, sign out; after a refusal, at the identity provider.")
+    report.say('To be somebody else, sign out; after a refusal, press "Sign in as somebody else".')
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the temporary files go then, too
     try:
         threading.Event().wait()

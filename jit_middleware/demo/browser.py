@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from html.parser import HTMLParser
 from typing import Final, cast
 from urllib.parse import urlencode, urljoin, urlsplit
+
+from jit_middleware.records import dataclass
 
 _PATIENCE: Final = 15.0
 

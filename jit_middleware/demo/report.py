@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, TextIO
+
+from jit_middleware.records import dataclass
 
 _WIDTH: Final = 34
 

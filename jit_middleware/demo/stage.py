@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -14,6 +13,7 @@ from jit_middleware import asgi, wsgi
 from jit_middleware.demo import bare
 from jit_middleware.demo.board import NotesBoard
 from jit_middleware.demo.serve import LOOPBACK, ASGIHost, WSGIHost, listen
+from jit_middleware.records import dataclass
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware.testing.provider import DemoClient, DemoProvider, DemoUser

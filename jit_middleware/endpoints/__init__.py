@@ -23,7 +23,7 @@ from jit_middleware.endpoints.revoke import revoke
 from jit_middleware.endpoints.signals import signals
 from jit_middleware.endpoints.sls import sls
 from jit_middleware.endpoints.status import health, ready, session
-from jit_middleware.errors import RequestError
+from jit_middleware.errors import NothingHere, RequestError
 from jit_middleware.http.messages import Request, Response
 
 Endpoint: TypeAlias = Callable[[House, Request, str], Awaitable[Response]]
@@ -55,7 +55,7 @@ async def answer(house: House, request: Request, path: str) -> Response:
     first, _, name = path.partition("/")
     methods, takes_name, endpoint = TABLE.get(first, ((), False, None))
     if endpoint is None or "/" in name or (name and not takes_name):
-        raise RequestError("endpoint_unknown", status=404)
+        raise NothingHere("endpoint_unknown")
     if request.kind != "http" or request.method not in methods:
         raise RequestError("method_not_allowed", status=405, headers=[("Allow", ", ".join(methods))])
     return await endpoint(house, request, name)

@@ -16,11 +16,11 @@ from jit_middleware.endpoints.callback import Attempt, conclude, enter
 from jit_middleware.endpoints.forms import form_once
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.refusal import refuse
-from jit_middleware.errors import LoginError, RequestError, StaleLogin
+from jit_middleware.errors import LoginError, NothingHere, RequestError, StaleLogin
 from jit_middleware.http.cookies import values
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import VerifiedIdentity
-from jit_middleware.pages import CONFIRMATION_FIELD
+from jit_middleware.pages import CONFIRMATION_FIELD, Ways
 from jit_middleware.sso.state import is_state
 from jit_middleware.sso.strategy import Federated, Strategy
 
@@ -31,7 +31,7 @@ async def acs(house: House, request: Request, name: str) -> Response:
     """The answer of connection ``name``, asked for or not, or the person's word that they meant it."""
     strategy, federated = house.strategies.get(name), house.federated.get(name)
     if strategy is None or federated is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     answer = await form_once(request, _LARGEST_FORM)
     if "SAMLResponse" not in answer:
         raise RequestError("response_missing", "the form carries no SAMLResponse")
@@ -83,8 +83,8 @@ def _shown(identity: VerifiedIdentity) -> str:
 
 def _refused(house: House, request: Request, strategy: Strategy, error: LoginError) -> Response:
     # No event in the audit trail: anybody can send such a thing, as often as they like.
-    retry = house.login_path(house.home, strategy.name)
-    return refuse(house, request, error, reference=house.reference(), retry=retry)
+    ways = Ways(retry=house.login_path(house.home, strategy.name))
+    return refuse(house, request, error, reference=house.reference(), ways=ways)
 
 
 def _bound(strategy: Strategy, browser: str, answer: Mapping[str, str]) -> str:

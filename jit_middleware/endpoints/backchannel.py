@@ -12,7 +12,7 @@ from jit_middleware.endpoints.pushes import LARGEST_BODY, answer_json, bare, rec
 from jit_middleware.endpoints.refusal import log_refusal
 from jit_middleware.endpoints.revocation import revoke
 from jit_middleware.endpoints.selectors import Person, ProviderSessions, Selector, Signal
-from jit_middleware.errors import LogoutNotVerified, RequestError, VerificationError
+from jit_middleware.errors import LogoutNotVerified, NothingHere, RequestError, VerificationError
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.sso.signals import IdentitySubject, LogoutToken, Receiver
 
@@ -21,7 +21,7 @@ async def backchannel(house: House, request: Request, name: str) -> Response:
     """A logout token of connection ``name``: 200, or 400 with an OAuth error (§2.8)."""
     receiver = receiver_of(house, name)
     if receiver.issuer is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     reference = house.reference()
     try:
         said = await _read(request, receiver)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from jit_middleware.endpoints.forms import form_once, once
 from jit_middleware.endpoints.house import House
@@ -19,12 +19,14 @@ from jit_middleware.endpoints.opening import open_session
 from jit_middleware.endpoints.refusal import log_refusal, refuse, refuse_login, write_refusal
 from jit_middleware.endpoints.step_up import as_unmet, check_step_up
 from jit_middleware.errors import (
+    AccountPending,
     AdapterError,
     Conflict,
     CreationLimited,
     LinkRequired,
     LoginError,
     LoginOvertaken,
+    NothingHere,
     NotProvisioned,
     RequestError,
     StaleLogin,
@@ -32,11 +34,11 @@ from jit_middleware.errors import (
 )
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import LinkProof, OnceKey, SessionRecord, Status, StepUp, VerifiedIdentity
-from jit_middleware.pages import redirect
+from jit_middleware.pages import Ways, redirect
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning import Arrival
 from jit_middleware.provisioning.lifecycle import refusal
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 from jit_middleware.sso.state import LIFETIME, restarts_of
 from jit_middleware.sso.strategy import LoginState, Strategy
 
@@ -50,7 +52,7 @@ async def callback(house: House, request: Request, name: str) -> Response:
     """The answer to a login of connection ``name``, by GET with a query or by POST with a form (OAuth form_post)."""
     strategy = house.strategies.get(name)
     if strategy is None or name in house.federated:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     answer = await _answer(request, strategy)
     if strategy.state_parameter not in answer:
         raise RequestError("state_missing", "the answer carries no state")
@@ -145,10 +147,19 @@ async def _not_signed_in(
         return await ask_to_confirm(
             house, request, strategy, error, identity=identity, target=attempt.target, reference=reference
         )
-    # Of somebody who gets no account, the provider would only send the same person back.
+    ways = _ways_on(house, strategy, attempt, error)
+    return await refuse_login(house, request, strategy, error, reference=reference, ways=ways, identity=identity)
+
+
+def _ways_on(house: House, strategy: Strategy, attempt: Attempt, error: LoginError | AdapterError) -> Ways:
+    """The same again; or as somebody else, where the provider would only send back one who gets no account."""
     is_unwanted = isinstance(error, NotProvisioned) and not isinstance(error, CreationLimited)
-    retry = house.login_path(attempt.target, strategy.name, someone_else=is_unwanted)
-    return await refuse_login(house, request, strategy, error, reference=reference, retry=retry, identity=identity)
+    is_worth_it = not is_unwanted or isinstance(error, AccountPending)
+    return Ways(
+        retry=house.login_path(attempt.target, strategy.name) if is_worth_it else None,
+        someone_else=house.login_path(attempt.target, strategy.name, someone_else=True) if is_unwanted else None,
+        leads_back=attempt.target != house.home,
+    )
 
 
 async def _again(
@@ -263,4 +274,5 @@ async def _heal(house: House, request: Request, strategy: Strategy, state: str, 
     # No event in the audit trail: anybody can call this without having begun anything.
     error = StaleLogin("state_unknown", "no login in flight of this browser has this state")
     reference = house.reference()
-    return refuse(house, request, error, reference=reference, retry=house.login_path(target, strategy.name))
+    ways = Ways(retry=house.login_path(target, strategy.name), leads_back=found is not None)
+    return refuse(house, request, error, reference=reference, ways=ways)

@@ -15,7 +15,7 @@ from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.pushes import receiver_of
 from jit_middleware.endpoints.revocation import revoke
 from jit_middleware.endpoints.selectors import ProviderSessions
-from jit_middleware.errors import LogoutNotVerified, RequestError
+from jit_middleware.errors import LogoutNotVerified, NothingHere
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.pages import security_headers
 
@@ -27,7 +27,7 @@ async def frontchannel(house: House, request: Request, name: str) -> Response:
     """A sign-out at the provider of connection ``name``. Raises ``LogoutNotVerified``."""
     receiver = receiver_of(house, name)
     if receiver.issuer is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     said = once(request.query)
     issuer, idp_session = said.get("iss"), said.get("sid")
     if not issuer or not idp_session:

@@ -25,13 +25,13 @@ from jit_middleware.errors import (
     LinkRefused,
     LinkRequired,
     LoginError,
-    RequestError,
+    NothingHere,
     StaleLogin,
 )
 from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import LinkProof, OnceKey, Prelink, VerifiedIdentity
-from jit_middleware.pages import LINK_FIELD, redirect
+from jit_middleware.pages import LINK_FIELD, Ways, redirect
 from jit_middleware.provisioning.invitations import Invitation, find_invited
 from jit_middleware.settings import OIDCConnection
 from jit_middleware.sso.state import LIFETIME
@@ -48,7 +48,7 @@ async def link(house: House, request: Request, name: str) -> Response:
         return await _invitation(house, request)
     strategy = house.strategies.get(name)
     if strategy is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     return await _confirmation(house, request, strategy)
 
 
@@ -201,7 +201,8 @@ async def _go(house: House, request: Request, strategy: Strategy, ticket: LinkTi
 
 def _unknown(house: House, request: Request, connection: str) -> Response:
     error = StaleLogin("link_unknown", "this browser was not asked to link an account")
-    return refuse(house, request, error, reference=house.reference(), retry=house.login_path(house.home, connection))
+    ways = Ways(retry=house.login_path(house.home, connection))
+    return refuse(house, request, error, reference=house.reference(), ways=ways)
 
 
 def _targets(house: House, strategy: Strategy) -> list[str]:

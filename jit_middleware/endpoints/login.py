@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.onward import send_onward
-from jit_middleware.endpoints.refusal import refuse_login
+from jit_middleware.endpoints.refusal import log_refusal, refuse_login
 from jit_middleware.endpoints.step_up import lacking
-from jit_middleware.errors import LoginError, RequestError
+from jit_middleware.errors import LoginError, NothingHere
 from jit_middleware.http.form import parameters_once
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import LinkProof, StepUp
@@ -16,7 +14,13 @@ from jit_middleware.pages import redirect
 from jit_middleware.sessions import CachedSession
 from jit_middleware.sso.strategy import Strategy
 
-log = logging.getLogger("jit_middleware")
+
+class LoginLoop(LoginError):
+    """This browser has signed in again and again within seconds: what it was given to keep does not come back."""
+
+    code = "login_loop"
+    status = 400
+    public = "Your browser does not keep you signed in."
 
 
 async def login(house: House, request: Request, name: str) -> Response:
@@ -34,7 +38,7 @@ async def login(house: House, request: Request, name: str) -> Response:
         return await challenge(house, request, target)
     strategy = house.strategies.get(name)
     if strategy is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     return await begin(house, request, strategy, target, someone_else=asked.get("someone") == "else")
 
 
@@ -74,7 +78,9 @@ async def begin(
     """
     if house.hops.exhausted(request.cookie):
         reference = house.reference()
-        log.warning("login_loop reference=%s client=%s", reference, house.client_of(request))
+        log_refusal(
+            house, request, LoginLoop("session_not_kept", "cookies blocked, http, or a clock"), reference=reference
+        )
         return house.pages.loop(reference=reference, retry_url=house.login_path(target, strategy.name))
     state = house.states.begin(
         strategy.name,
@@ -89,7 +95,7 @@ async def begin(
     try:
         onward = await strategy.request_phase(state)
     except LoginError as error:
-        return await refuse_login(house, request, strategy, error, reference=house.reference(), retry=None)
+        return await refuse_login(house, request, strategy, error, reference=house.reference())
     # 303: what was posted here is for us alone (RFC 9700 §4.12).
     posted = request.method == "POST"
     cookies = house.states.keep(state, strategy, request.cookie)

@@ -52,6 +52,7 @@ async def logout(house: House, request: Request, _name: str) -> Response:
             # Single Logout goes round by every other service of the federation.
             form_anywhere=onward is not None and bool(house.federated),
             is_over=live is None,
+            stay_url=house.page_before(request),
         )
     if live is not None and form.get(LOGOUT_EVERYWHERE_FIELD):
         await revoke(house, Everywhere(live.user_id), cause="logout_everywhere")
@@ -69,16 +70,26 @@ async def logout(house: House, request: Request, _name: str) -> Response:
 async def signed_out(house: House, request: Request, _name: str) -> Response:
     """The end of a logout, ours or the provider's. Raises ``LogoutUnconfirmed`` for an answer with a foreign state."""
     answered = parameters_once(request.query).get("state", "" if "state=" in request.query else None)
-    return farewell(house, request, answered)
+    return await farewell(house, request, answered)
 
 
-def farewell(house: House, request: Request, answered: str | None) -> Response:
+async def farewell(house: House, request: Request, answered: str | None) -> Response:
     """The page at the end of a logout that the provider has answered with this state, or has not answered."""
     sent = values(request.cookie, house.logout_state.name)
     if sent and answered is not None and answered not in sent:
         raise LogoutUnconfirmed("logout_state_mismatch")
+    done = [house.logout_state.clear()] if sent else []
+    if await _goes_on(house, request):
+        return redirect(house.own("logout"), status=303, cookies=done)
     page = house.pages.signed_out(login_url=house.own("login"))
-    return Response(page.status, [*page.headers, house.logout_state.clear()], page.body) if sent else page
+    return Response(page.status, [*page.headers, *done], page.body)
+
+
+async def _goes_on(house: House, request: Request) -> bool:
+    """Whether this browser has a session that nobody has ended: any page can send it here, and ours must not say that
+    it is over. The ledger is asked too, for this worker may not have heard of an end a moment ago."""
+    live = await house.sessions.find(request.cookie)
+    return live is not None and bool(await house.ledger.live_among([live.session_id]))
 
 
 async def _record(house: House, session_ids: Sequence[str]) -> SessionRecord | None:

@@ -66,9 +66,13 @@ async def marks_meant(
         case Everywhere(user_id):
             return await marks_of_users(tx, [user_id], None)
         case ProviderSessions(names, subject):
+            of_anybody = [session_mark(connection, name) for name in names]
             if subject is None:
-                return [session_mark(connection, name) for name in names]
-            return [own_session_mark(who(subject), name) for name in (*names, None)]
+                return of_anybody
+            found = await tx.find_link(connection, issuer_of(subject), subject.subject)
+            is_here = found is not None and found[0].user_id is not None
+            own = [own_session_mark(who(subject), name) for name in (*names, None)]
+            return own if is_here else [*own, *of_anybody]
         case NamedSessions(prefix):
             return [person_mark(connection, prefix)]
         case KnownSession(name):

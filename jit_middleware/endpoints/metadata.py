@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from jit_middleware.endpoints.house import House
-from jit_middleware.errors import RequestError
+from jit_middleware.errors import NothingHere
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.pages import security_headers
 
@@ -12,6 +12,6 @@ async def metadata(house: House, _request: Request, name: str) -> Response:
     """The document, which holds nothing secret."""
     federated = house.federated.get(name)
     if federated is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     document = await federated.metadata()
     return Response(200, [("Content-Type", document.content_type), *security_headers()], document.body)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from jit_middleware.endpoints.house import House
-from jit_middleware.errors import RequestError
+from jit_middleware.errors import NothingHere
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.pages import security_headers
 from jit_middleware.settings.signals import SignalsSettings
@@ -22,10 +22,10 @@ _BEARER: Final = "bearer "
 
 
 def receiver_of(house: House, name: str) -> Receiver:
-    """What takes the pushed messages of connection ``name``. Raises ``RequestError``."""
+    """What takes the pushed messages of connection ``name``. Raises ``NothingHere``."""
     receiver = house.receivers.get(name)
     if receiver is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     return receiver
 
 

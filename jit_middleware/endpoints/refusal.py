@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jit_middleware.endpoints.house import House
 from jit_middleware.errors import (
     AdapterError,
+    ClientRefused,
+    ConfigurationError,
     JITError,
     LoginError,
     NotProvisioned,
     RequestError,
     StaleLogin,
+    StepUpRefused,
     causes,
 )
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import VerifiedIdentity
+from jit_middleware.pages import DEAD_END, Ways
 from jit_middleware.sso.strategy import Strategy
 
 log = logging.getLogger("jit_middleware")
@@ -24,9 +29,12 @@ log = logging.getLogger("jit_middleware")
 _DETAIL_LIMIT = 300
 
 
-def refuse(house: House, request: Request, error: JITError, *, reference: str, retry: str | None = None) -> Response:
-    """The answer to a request that failed; the detail goes to the log under the same reference."""
-    status = error.response_status if isinstance(error, RequestError) else error.status
+def refuse(house: House, request: Request, error: JITError, *, reference: str, ways: Ways = DEAD_END) -> Response:
+    """The answer to a request that failed; the detail goes to the log under the same reference.
+
+    ``ways`` are the buttons of the page; it leads to the front page too where that is a way on.
+    """
+    status = _status_of(error)
     headers: list[tuple[str, str]] = list(error.headers) if isinstance(error, RequestError) else []
     if error.retry_after is not None:
         headers.append(("Retry-After", str(error.retry_after)))
@@ -35,10 +43,12 @@ def refuse(house: House, request: Request, error: JITError, *, reference: str, r
         return house.pages.json_error(
             code=error.code, message=error.public, reference=reference, status=status, headers=headers
         )
-    if isinstance(error, StaleLogin) and retry is not None:
-        return house.pages.restart(retry_url=retry, reference=reference)
+    if isinstance(error, StaleLogin) and ways.retry is not None:
+        return house.pages.restart(retry_url=ways.retry, reference=reference, leads_back=ways.leads_back)
+    if _may_go_home(house, error, ways):
+        ways = replace(ways, home=house.home)
     return house.pages.error(
-        code=error.code, message=error.public, reference=reference, status=status, retry_url=retry, headers=headers
+        code=error.code, message=error.public, reference=reference, status=status, ways=ways, headers=headers
     )
 
 
@@ -49,14 +59,14 @@ async def refuse_login(
     error: LoginError | AdapterError,
     *,
     reference: str,
-    retry: str | None,
+    ways: Ways = DEAD_END,
     identity: VerifiedIdentity | None = None,
 ) -> Response:
     """The answer to a login that failed, with its audit event.
 
     The log comes first: when the event cannot be written, the cause of the refusal must not be lost with it.
     """
-    answer = refuse(house, request, error, reference=reference, retry=retry)
+    answer = refuse(house, request, error, reference=reference, ways=ways)
     await write_refusal(house, strategy, error, reference=reference, identity=identity)
     return answer
 
@@ -91,8 +101,14 @@ def log_refusal(house: House, request: Request, error: JITError, *, reference: s
     if isinstance(error, AdapterError):
         chain = "; caused by ".join(causes(error)).encode("unicode_escape").decode("ascii")
         log.error("%s causes=%s", line, chain)
+    elif isinstance(error, ClientRefused) or _status_of(error) >= 500:  # nobody's refusal: an operator has to mend it
+        log.error("%s", line)
     else:
         log.warning("%s", line)
+
+
+def _status_of(error: JITError) -> int:
+    return error.response_status if isinstance(error, RequestError) else error.status
 
 
 def unauthenticated(house: House, request: Request, target: str) -> Response:
@@ -102,11 +118,11 @@ def unauthenticated(house: House, request: Request, target: str) -> Response:
     if wants_page(request):
         return house.pages.error(
             code="login_required",
-            message="You need to sign in first."
-            + ("" if request.method in {"GET", "HEAD"} else " What you sent was not kept."),
+            message="You are not signed in, or not any more.",
             reference=reference,
             status=401,
-            retry_url=login_path,
+            ways=Ways(login=login_path),
+            is_lost=request.method not in {"GET", "HEAD"},
             headers=challenge_headers(house),
         )
     return house.pages.json_error(
@@ -127,6 +143,14 @@ def challenge_headers(house: House) -> Sequence[tuple[str, str]]:
 def wants_page(request: Request) -> bool:
     """Whether a person will read the answer."""
     return "text/html" in (request.header("accept") or "") and request.header("x-requested-with") is None
+
+
+def _may_go_home(house: House, error: JITError, ways: Ways) -> bool:
+    """Whether the front page is a way on: it is there for everybody, or for the person, who is signed in; or there is
+    no other. With a faulty configuration it is not there either."""
+    if error.code == ConfigurationError.code:
+        return False
+    return ways.is_dead_end or isinstance(error, StepUpRefused) or house.is_open
 
 
 def log_line(error: JITError, reference: str, request: Request, *, client: str) -> str:

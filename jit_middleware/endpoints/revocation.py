@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, assert_never
 
 from jit_middleware.endpoints.house import House
@@ -35,7 +34,8 @@ from jit_middleware.model import Account, IdentityLink, ProfileChanges, SessionC
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning.lifecycle import Trigger, move
 from jit_middleware.provisioning.store import tell_moved
-from jit_middleware.sso.signals import EmailSubject, IdentitySubject, Subject
+from jit_middleware.records import dataclass
+from jit_middleware.sso.signals import EmailSubject, Subject
 
 log = logging.getLogger("jit_middleware.signals")
 
@@ -81,7 +81,7 @@ async def revoke(
         )
     except Missed as missed:
         nobody = Revoked(missed=missed.reason)
-        # Its use is taken too: whoever signs in later is not whom it meant.
+        # Its use is taken too, if its sender takes that for done: whoever signs in later is not whom it meant.
         await _once(signal, lambda: house.ledger.transaction(lambda tx: work.miss(tx, signal, nobody)))
         return nobody
     await _tell_store(house, done)
@@ -158,8 +158,9 @@ class _Work:
         return None if await _was_heard(tx, signal) else await self.people(tx, selector, candidates)
 
     async def miss(self, tx: Transaction, signal: Signal | None, done: Revoked) -> Revoked:
-        """Nobody is meant, and the message is used up all the same."""
-        await _claim(tx, signal)
+        """Nobody is meant, and the message is used up all the same, unless its sender hears of that."""
+        if signal is not None and not signal.is_answered:
+            await _claim(tx, signal)
         await self.tell(tx, signal, (), done)
         return done
 
@@ -214,17 +215,10 @@ class _Work:
                 return await tx.end_sessions(now, session_id=session_id)
             case Everywhere(user_id):
                 return await tx.end_sessions(now, user_id=user_id)
-            case ProviderSessions(names, subject):
-                owner = await self._owner(tx, subject)
-                ended: list[SessionRecord] = []
-                for name in names:
-                    ended += await tx.end_sessions(now, connection=connection, idp_session=name, user_id=owner)
-                if subject is not None:
-                    ended += await self._end_of(tx, Person(subject), (), nameless=True)
-                return ended
-            case NamedSessions(prefix, subject):
-                owner = await self._owner(tx, subject)
-                return await tx.end_sessions(now, connection=connection, idp_session_prefix=prefix, user_id=owner)
+            case ProviderSessions():
+                return await self._end_named(tx, selector)
+            case NamedSessions(prefix):
+                return await tx.end_sessions(now, connection=connection, idp_session_prefix=prefix)
             case KnownSession(name):
                 known = () if name is None else await tx.end_sessions(now, connection=connection, idp_session=name)
                 if not known:
@@ -234,6 +228,19 @@ class _Work:
                 return await self._end_of(tx, selector, candidates)
             case _:
                 assert_never(selector)
+
+    async def _end_named(self, tx: Transaction, named: ProviderSessions) -> Sequence[SessionRecord]:
+        """End the sessions of these names, and the person's that have none. Raises ``Missed``."""
+        now, subject, ended = self.house.clock.now(), named.subject, list[SessionRecord]()
+        links = () if subject is None else await self._called(tx, subject, ())
+        owner = links[0].user_id if links else None
+        for name in named.idp_sessions:
+            ended += await tx.end_sessions(now, connection=self.connection or "", idp_session=name, user_id=owner)
+        if subject is not None and links:
+            ended += await self._end_of(tx, Person(subject), (), nameless=True)
+        elif subject is not None and not ended:
+            raise Missed("subject_unknown")
+        return ended
 
     async def _end_of(
         self, tx: Transaction, person: Person, candidates: Sequence[str], *, nameless: bool = False
@@ -252,12 +259,6 @@ class _Work:
             )
             ended += await tx.end_sessions(now, **which)
         return ended
-
-    async def _owner(self, tx: Transaction, subject: IdentitySubject | None) -> str | None:
-        if subject is None:
-            return None
-        (link,) = await self._identities(tx, Person(subject), ())
-        return link.user_id
 
     async def _close(self, tx: Transaction, people: Sequence[str]) -> tuple[Account, ...]:
         moved: list[Account] = []

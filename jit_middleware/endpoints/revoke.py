@@ -17,7 +17,7 @@ from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.pushes import LARGEST_BODY, bare, bearer_of, content_type_of, receiver_of
 from jit_middleware.endpoints.revocation import revoke as end_access
 from jit_middleware.endpoints.selectors import Person, Signal
-from jit_middleware.errors import RequestError, SignalRefused, VerificationError
+from jit_middleware.errors import NothingHere, SignalRefused, VerificationError
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.subjects import read_subject
@@ -34,10 +34,10 @@ async def revoke(house: House, request: Request, name: str) -> Response:
     """A revocation by the provider of connection ``name``: 204, or ``SignalRefused`` with 400, 401, 403, 404 or 422."""
     receiver = receiver_of(house, name)
     if not receiver.takes_revocations:
-        raise RequestError("signals_off", "nobody is named who may send them", status=404)
+        raise NothingHere("signals_off", "nobody is named who may send them")
     receipt = await _caller(request, receiver)
     person = await _person(request)
-    signal = Signal(name, "global_token_revocation", _for(receipt, person))
+    signal = Signal(name, "global_token_revocation", _for(receipt, person), is_answered=True)
     done = await end_access(house, person, connection=name, cause="global_token_revocation", signal=signal)
     if done.missed is not None:
         raise SignalRefused(done.missed, status=_STATUSES[done.missed])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeAlias
 
 from jit_middleware.model import Account, SessionRecord
+from jit_middleware.records import dataclass
 from jit_middleware.sso.signals import IdentitySubject, Receipt, Subject
 
 # --- whose sessions -----------------------------------------------------------------------------------------------
@@ -29,7 +30,11 @@ class Everywhere:
 @dataclass(frozen=True, slots=True)
 class ProviderSessions:
     """What the provider calls by these names. If ``subject`` says whose, that person's only, and with them those that
-    it has given no name: it may call sessions by names in such messages alone, and leave them out of its ID tokens."""
+    it has given no name: it may call sessions by names in such messages alone, and leave them out of its ID tokens.
+
+    A subject that nobody here has spares no session: a provider that tells each application another one may write one
+    of its own into such messages. Then the names alone count.
+    """
 
     idp_sessions: tuple[str, ...]
     subject: IdentitySubject | None = None
@@ -37,10 +42,9 @@ class ProviderSessions:
 
 @dataclass(frozen=True, slots=True)
 class NamedSessions:
-    """Sessions at the provider whose names begin so; of one person's only if ``subject`` says whose."""
+    """Sessions at the provider whose names begin so."""
 
     prefix: str
-    subject: IdentitySubject | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +86,18 @@ class Measure(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """A verified message of a connection; ``kind`` is the way it came, ``event`` its type if it has one."""
+    """A verified message of a connection; ``kind`` is the way it came, ``event`` its type if it has one.
+
+    ``is_answered``: whoever sent it hears what came of it. Then one that reached nobody is not used up: a repeat is
+    answered with success, and this was none.
+    """
 
     connection: str
     kind: str
     receipt: Receipt
     event: str | None = None
     state: str | None = None
+    is_answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from jit_middleware.endpoints.pushes import (
 from jit_middleware.endpoints.refusal import log_refusal
 from jit_middleware.endpoints.revocation import revoke
 from jit_middleware.endpoints.selectors import KnownSession, Measure, Person, Selector, Signal
-from jit_middleware.errors import RequestError, SignalRefused, VerificationError
+from jit_middleware.errors import NothingHere, RequestError, SignalRefused, VerificationError
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.settings.signals import SignalsSettings
 from jit_middleware.sso.signals import (
@@ -37,6 +37,7 @@ from jit_middleware.sso.signals import (
     CREDENTIAL_CHANGE,
     IDENTIFIER_CHANGED,
     IDENTIFIER_RECYCLED,
+    RISC_SESSIONS_REVOKED,
     SESSION_REVOKED,
     VERIFICATION,
     AliasSubjects,
@@ -54,6 +55,7 @@ log = logging.getLogger("jit_middleware.signals")
 MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
     {
         SESSION_REVOKED: Measure.END_SESSIONS,
+        RISC_SESSIONS_REVOKED: Measure.END_SESSIONS,
         CREDENTIAL_CHANGE: Measure.END_SESSIONS,
         ACCOUNT_DISABLED: Measure.CLOSE_ACCOUNT,
         ACCOUNT_PURGED: Measure.CLOSE_ACCOUNT,
@@ -80,7 +82,7 @@ async def signals(house: House, request: Request, name: str) -> Response:
     """A security event of connection ``name``: 202, or 400 with an error of RFC 8935 §2.4."""
     receiver = receiver_of(house, name)
     if not receiver.takes_events:
-        raise RequestError("signals_off", "no transmitter is named in the settings", status=404)
+        raise NothingHere("signals_off", "no transmitter is named in the settings")
     settings = signals_of(house, name)
     reference = house.reference()
     try:

@@ -20,15 +20,15 @@ from jit_middleware.endpoints.selectors import NamedSessions, ProviderSessions, 
 from jit_middleware.errors import (
     LogoutNotVerified,
     LogoutUnconfirmed,
+    NothingHere,
     ProviderUnavailable,
-    RequestError,
     VerificationError,
 )
 from jit_middleware.http.cookies import values
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord
 from jit_middleware.pages import redirect
-from jit_middleware.sso.signals import IdentitySubject, Receipt
+from jit_middleware.sso.signals import Receipt
 from jit_middleware.sso.strategy import Federated, LogoutAnswered, LogoutMessage, LogoutRequested
 
 _LARGEST_FORM = 262_144
@@ -39,9 +39,9 @@ async def sls(house: House, request: Request, name: str) -> Response:
     ``LogoutUnconfirmed`` when the provider could not end everything."""
     federated = house.federated.get(name)
     if federated is None:
-        raise RequestError("connection_unknown", status=404)
+        raise NothingHere("connection_unknown")
     if not federated.logs_out:
-        raise RequestError("logout_off", "without a key of ours no logout message can be signed", status=404)
+        raise NothingHere("logout_off", "without a key of ours no logout message can be signed")
     try:
         said = await federated.logout_message(await _message(request))
     except VerificationError as error:
@@ -55,7 +55,7 @@ async def sls(house: House, request: Request, name: str) -> Response:
             if request.method == "GET":
                 if state is not None and state not in values(request.cookie, house.logout_state.name):
                     raise LogoutUnconfirmed("logout_state_mismatch")
-                return farewell(house, request, state)
+                return await farewell(house, request, state)
             # A cross-site POST brings no cookie of ours along; the request that follows it does.
             answered = "" if state is None else f"?state={quote(state, safe='')}"
             return redirect(house.own("signed-out") + answered, status=303)
@@ -98,8 +98,7 @@ def _meant(said: LogoutRequested) -> Selector:
     """A request without a SessionIndex means every session of its NameID (SAML Core §3.7.1)."""
     if said.idp_sessions:
         return ProviderSessions(said.idp_sessions)
-    person = None if said.subject is None else IdentitySubject(said.subject, said.issuer)
-    return NamedSessions(said.idp_session_prefix, person)
+    return NamedSessions(said.idp_session_prefix)
 
 
 def _is_this_browsers(house: House, request: Request, ended: Sequence[SessionRecord]) -> bool:

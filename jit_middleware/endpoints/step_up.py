@@ -13,6 +13,7 @@ from jit_middleware.endpoints.refusal import wants_page
 from jit_middleware.errors import AdapterError, LoginError, ProviderRefused, RequestError, StepUpRefused
 from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import StepUp, VerifiedIdentity
+from jit_middleware.pages import Ways
 from jit_middleware.sessions import CachedSession
 from jit_middleware.sessions.step_up import NOBODY
 
@@ -42,13 +43,13 @@ def step_up_required(house: House, request: Request, live: CachedSession, target
     login_path = f"{house.login_path(target, connection)}&for={_quoted(request.path)}"
     headers = [("WWW-Authenticate", _challenge(house, demand))]
     if wants_page(request):
-        kept = "" if request.method in {"GET", "HEAD"} else " What you sent was not kept."
         return house.pages.error(
             code="step_up_required",
-            message=_SENTENCE + kept,
+            message=_SENTENCE,
             reference=reference,
             status=401,
-            retry_url=login_path,
+            ways=Ways(login=login_path, home=house.home),
+            is_lost=request.method not in {"GET", "HEAD"},
             headers=headers,
         )
     return house.pages.json_error(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol, TypeAlias
 
 from jit_middleware.model import Session, User
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 
 
 @dataclass(slots=True)

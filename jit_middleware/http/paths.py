@@ -12,8 +12,10 @@ from __future__ import annotations
 import enum
 import re
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from jit_middleware.records import dataclass
 
 
 class Access(enum.Enum):
@@ -153,6 +155,19 @@ def is_own(path: str, prefix: str) -> str | None:
     if not rest:
         return ""
     return rest[1:] if rest.startswith("/") else None
+
+
+def mount_left_on(path: str, prefix: str, mount: str) -> str | None:
+    """What of the mount path stands in front of our prefix, for a path below the mount that nobody, or not everybody
+    who should, has taken it off: ``/legacy`` for ``/legacy/_jit/login``. ``None`` for any other path.
+
+    >>> mount_left_on("/b/_jit/login", "/_jit", "/a/b")
+    '/b'
+    """
+    if prefix not in path:
+        return None
+    ends = (mount[place:] for place, character in enumerate(mount) if character == "/")
+    return next((end for end in ends if path.startswith(end) and is_own(path[len(end) :], prefix) is not None), None)
 
 
 def below_mount(path: str, root: str) -> str:

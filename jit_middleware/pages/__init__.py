@@ -17,14 +17,17 @@ from jit_middleware.pages.pages import (
     SUBMIT_FORM,
     Pages,
 )
+from jit_middleware.pages.ways import DEAD_END, Ways
 
 __all__ = [
     "CONFIRMATION_FIELD",
+    "DEAD_END",
     "LINK_FIELD",
     "LOGOUT_EVERYWHERE_FIELD",
     "LOGOUT_TOKEN_FIELD",
     "SUBMIT_FORM",
     "Pages",
+    "Ways",
     "json_error",
     "redirect",
     "security_headers",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +15,9 @@ from jit_middleware.errors import ConfigurationError, Fault
 from jit_middleware.http.messages import Response
 from jit_middleware.pages import answers
 from jit_middleware.pages.answers import Header, checked_headers, security_headers
+from jit_middleware.pages.trial import trials
+from jit_middleware.pages.ways import DEAD_END, Ways
+from jit_middleware.records import dataclass
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -38,7 +40,14 @@ SUBMIT_FORM: Final = b"document.forms[0].submit();\n"
 
 _STYLE: Final = "style.css"
 _PRINTABLE_URL: Final = re.compile(r"[^\x00-\x20\x7f]+")
-_HEADINGS: Final = {
+#: By code where there is something better to say than what the status says.
+_HEADINGS: Final[Mapping[str | int, str]] = {
+    "step_up_required": "Please sign in once more",
+    "step_up_refused": "You cannot open this page yet",
+    "login_overtaken": "Please sign in once more",
+    "account_pending": "Your account is not open yet",
+    "cross_site_request": "That was not carried out",
+    "configuration": "Something went wrong",
     401: "Please sign in first",
     403: "You were not let in",
     404: "Nothing is here",
@@ -60,7 +69,7 @@ class Pages:
     """The pages of one application, ready to be sent.
 
     ``templates`` names a directory whose files replace ours of the same name (``layout.html``, ``error.html``, …,
-    ``style.css``); what it does not hold is ours. All are tried once here, so a template that cannot be rendered is a
+    ``style.css``); what it does not hold is ours. All are tried here, so a template that cannot be rendered is a
     ``ConfigurationError`` at the start and not a blank page later. Without it the template engine is loaded with the
     first page. ``prefix_url`` is the path of our own endpoints.
 
@@ -92,34 +101,49 @@ class Pages:
         message: str,
         reference: str,
         status: int,
-        retry_url: str | None,
+        ways: Ways = DEAD_END,
+        is_lost: bool = False,
         headers: Sequence[Header] = (),
     ) -> Response:
         """Say in one sentence that something did not work, with what an operator needs to find the cause.
 
-        ``code`` is stable, ``reference`` leads to the log and the audit trail; ``retry_url`` puts a button below.
-        ``headers`` adds what the status calls for: ``Retry-After``, ``Allow``.
+        ``code`` is stable, ``reference`` leads to the log and the audit trail; ``ways`` are the buttons below.
+        ``is_lost``: the person sent something, and it was not kept. ``headers`` adds what the status calls for:
+        ``Retry-After``, ``Allow``.
         """
-        heading = _HEADINGS.get(status, "Something went wrong" if status >= 500 else "That did not work")
-        retry = None if retry_url is None else _link(retry_url)
+        otherwise = "Something went wrong" if status >= 500 else "That did not work"
         return self._page(
             "error.html",
             status,
             headers=headers,
-            heading=heading,
+            heading=_HEADINGS.get(code) or _HEADINGS.get(status, otherwise),
             code=code,
             message=message,
+            is_lost=is_lost,
             reference=reference,
-            retry_url=retry,
+            login_url=_link_or_none(ways.login),
+            retry_url=_link_or_none(ways.retry),
+            someone_else_url=_link_or_none(ways.someone_else),
+            home_url=_link_or_none(ways.home),
         )
 
     def loop(self, *, reference: str, retry_url: str) -> Response:
         """Stop a browser that signs in again and again because our cookie does not come back, and name the causes."""
         return self._page("loop.html", 400, code="login_loop", reference=reference, retry_url=_link(retry_url))
 
-    def restart(self, *, retry_url: str, reference: str) -> Response:
-        """Offer a fresh start to someone whose sign-in is too old, already used, or another browser's."""
-        return self._page("restart.html", 400, code="login_expired", reference=reference, retry_url=_link(retry_url))
+    def restart(self, *, retry_url: str, reference: str, leads_back: bool = False) -> Response:
+        """Offer a fresh start to someone whose sign-in is too old, already used, or another browser's.
+
+        ``leads_back``: the page that was wanted is known, and the fresh start ends there; else on the front page.
+        """
+        return self._page(
+            "restart.html",
+            400,
+            code="login_expired",
+            reference=reference,
+            retry_url=_link(retry_url),
+            leads_back=leads_back,
+        )
 
     def signed_out(self, *, login_url: str) -> Response:
         """Say that the session here has ended, and offer to sign in again."""
@@ -210,8 +234,9 @@ class Pages:
         form_targets: Sequence[str],
         form_anywhere: bool = False,
         is_over: bool = False,
+        stay_url: str,
     ) -> Response:
-        """Ask before signing out, since a link from anywhere can lead here.
+        """Ask before signing out, since a link from anywhere can lead here; ``stay_url`` is the way back.
 
         The form posts ``token`` in the field :data:`LOGOUT_TOKEN_FIELD`; its second button adds the field
         :data:`LOGOUT_EVERYWHERE_FIELD`. ``form_targets`` are the URLs the answer to that POST may redirect to, such as
@@ -228,6 +253,7 @@ class Pages:
             token_field=LOGOUT_TOKEN_FIELD,
             everywhere_field=LOGOUT_EVERYWHERE_FIELD,
             is_over=is_over,
+            stay_url=_link(stay_url),
         )
 
     def _page(
@@ -242,7 +268,8 @@ class Pages:
         **values: object,
     ) -> Response:
         look = self._look
-        text = look.templates.get_template(template).render({**self._always, "style": look.style, **values})
+        always = {**self._always, "style": look.style, "status": status}
+        text = look.templates.get_template(template).render({**always, **values})
         head = [
             ("Content-Type", "text/html; charset=utf-8"),
             *security_headers(
@@ -279,23 +306,7 @@ class Pages:
         from jinja2 import TemplateError
 
         _ = self._look  # what is wrong with the directory or its sheet, before what is wrong with a page
-        specimens: dict[str, Callable[[], Response]] = {
-            "chooser.html": lambda: self.chooser([("A", "/a"), ("B", "/b")], next="/"),
-            "error.html": lambda: self.error(code="c", message="m", reference="r", status=403, retry_url="/"),
-            "loop.html": lambda: self.loop(reference="r", retry_url="/"),
-            "restart.html": lambda: self.restart(reference="r", retry_url="/"),
-            "signed_out.html": lambda: self.signed_out(login_url="/"),
-            "post.html": lambda: self.post(url="https://idp.example/sso", fields=[("a", "b")]),
-            "confirm_login.html": lambda: self.confirm_login(
-                action_url="/", person="p", provider="q", fields=[("a", "b")]
-            ),
-            "confirm_link.html": lambda: self.confirm_link(
-                action_url="/", nonce="", provider="q", is_wrong=True, form_targets=()
-            ),
-            "invitation.html": lambda: self.invitation(action_url="/", nonce="", provider="q", form_targets=()),
-            "confirm_logout.html": lambda: self.confirm_logout(action_url="/", token="", form_targets=()),
-        }
-        for name, render in specimens.items():
+        for name, render in trials(self):
             try:
                 render()
             except (TemplateError, UnicodeDecodeError, TypeError, ValueError) as error:
@@ -331,6 +342,10 @@ def _with_next(url: str, target: str) -> str:
     if not target or "next" in parse_qs(urlsplit(url).query, keep_blank_values=True):
         return url
     return f"{url}{'&' if '?' in url else '?'}next={quote(target, safe='/', errors='surrogateescape')}"
+
+
+def _link_or_none(url: str | None) -> str | None:
+    return None if url is None else _link(url)
 
 
 def _link(url: str) -> str:

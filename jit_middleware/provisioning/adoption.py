@@ -10,12 +10,12 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from jit_middleware.letters import ascii_lower
 from jit_middleware.model import Status
 from jit_middleware.provisioning.text import domain_of, plain_email
+from jit_middleware.records import dataclass
 
 Finding: TypeAlias = Literal[
     "linked",

@@ -7,7 +7,7 @@ as a new user (:class:`Creation`). Nothing here decides whose account it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TypeAlias
 
 from jit_middleware.audit import AuditTrail, first_login_once, identity_key
@@ -36,7 +36,7 @@ from jit_middleware.provisioning.roles import Desired
 from jit_middleware.provisioning.seats import Seat, has_free_seat, seat_at_login, take_seat
 from jit_middleware.provisioning.steps import Step, Steps
 from jit_middleware.provisioning.text import domain_of, plain_email
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 
 _BY_LOGIN = "login"
 

@@ -6,7 +6,6 @@ Nothing here asks an app's own user store: the users that a list names are looke
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from jit_middleware.audit import session_ended
@@ -14,6 +13,7 @@ from jit_middleware.model import AuditEvent, IdentityLink, Prelink, Status, User
 from jit_middleware.ports import Transaction, Users
 from jit_middleware.provisioning.prelinks import email_key, subject_key
 from jit_middleware.provisioning.text import domain_of, plain_email
+from jit_middleware.records import dataclass
 
 _OPEN: Final = frozenset({Status.ACTIVE, Status.INVITED})
 _LONGEST_SUBJECT: Final = 255

@@ -5,7 +5,6 @@ The values of claims are shown here, to the operator who has them anyway; they a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from jit_middleware.errors import NotProvisioned
@@ -15,6 +14,7 @@ from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.policy import Policy
 from jit_middleware.provisioning.provision import Provisioner
 from jit_middleware.provisioning.steps import Step, Steps
+from jit_middleware.records import dataclass
 
 Outcome = Literal["created", "linked", "returning", "refused"]
 

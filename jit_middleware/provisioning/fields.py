@@ -6,11 +6,12 @@ writes it (``first_write``) while it is empty, and what belongs to the app or to
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TypeVar
 
 from jit_middleware.model import JSON, NO_CLAIMS, UNSET, Claims, ProfileChanges, Unset, User
 from jit_middleware.provisioning.mapping import MappedClaims
+from jit_middleware.records import dataclass
 from jit_middleware.settings import ClaimMapping, FieldPolicy
 from jit_middleware.settings.claims import field_name, field_policy
 

@@ -6,13 +6,13 @@ revoked and used once; the link itself is signed, so that nobody makes one up an
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from jit_middleware.keyring import Signature
 from jit_middleware.model import AuditEvent, Prelink, Status, User
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning.prelinks import invitation_key
+from jit_middleware.records import dataclass
 
 PURPOSE: Final = "invitation"
 _LONGEST: Final = 1_024

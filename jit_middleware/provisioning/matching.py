@@ -14,7 +14,6 @@ serves once.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, NoReturn, TypeAlias
 
 from jit_middleware.audit import identity_key
@@ -35,6 +34,7 @@ from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.prelinks import invitation_key, keys_of, named_address
 from jit_middleware.provisioning.steps import Steps
 from jit_middleware.provisioning.text import domain_of
+from jit_middleware.records import dataclass
 from jit_middleware.settings import ProvisioningSettings
 from jit_middleware.settings.policy import LinkPolicy
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Self
 
 from jit_middleware.provisioning.gates import Gates
 from jit_middleware.provisioning.mapping import ClaimMapper
 from jit_middleware.provisioning.matching import Matcher
 from jit_middleware.provisioning.roles import RolePolicy
+from jit_middleware.records import dataclass
 from jit_middleware.settings import ClaimMapping, OIDCConnection, ProvisioningSettings, SAMLConnection
 
 

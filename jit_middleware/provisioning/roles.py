@@ -9,7 +9,6 @@ none: what hangs on them is unknown then, and ``missing_groups`` says what becom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from jit_middleware.errors import NotProvisioned
@@ -17,7 +16,7 @@ from jit_middleware.model import Grant, VerifiedIdentity
 from jit_middleware.provisioning.expressions import Expression, compiled
 from jit_middleware.provisioning.mapping import MappedClaims
 from jit_middleware.provisioning.steps import Steps
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 from jit_middleware.settings import ProvisioningSettings
 from jit_middleware.settings.expressions import ClaimPath, looks_at, paths_mentioned
 

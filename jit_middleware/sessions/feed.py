@@ -20,13 +20,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from jit_middleware.audit import AuditTrail
 from jit_middleware.errors import AdapterError, Conflict, StoreUnavailable
 from jit_middleware.model import AuditEvent, FeedPage
 from jit_middleware.ports import Background, Clock, Ledger, Locks, Transaction
+from jit_middleware.records import dataclass
 from jit_middleware.sessions.cache import SessionCache
 from jit_middleware.sessions.live import LiveConnections
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from jit_middleware.model import SessionRecord
 from jit_middleware.ports import Clock
+from jit_middleware.records import dataclass
 
 _AT_ONCE: Final = 4
 _LOST: Final = 180.0  # longer than a question can take

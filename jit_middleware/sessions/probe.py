@@ -23,7 +23,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal, TypeAlias
 
@@ -32,7 +31,7 @@ from jit_middleware.errors import AdapterError, ProviderRefused, ProviderUnavail
 from jit_middleware.keyring import Envelope
 from jit_middleware.model import SessionRecord, VerifiedIdentity
 from jit_middleware.ports import Background, Clock, Ledger, Transaction
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 from jit_middleware.sessions.line import Line, Question, Seat
 
 log = logging.getLogger("jit_middleware.sessions")

@@ -7,10 +7,10 @@ field's policy. What a table leaves out, the next place says: the connection's o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeVar
 
+from jit_middleware.records import dataclass
 from jit_middleware.settings.connections import ClaimMapping
 from jit_middleware.settings.expressions import expression
 from jit_middleware.settings.policy import Authority, FieldPolicy, Normaliser, OnMissing

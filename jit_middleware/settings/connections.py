@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import Final, Literal
 
 from jit_middleware.model import DEFAULT_TENANT
+from jit_middleware.records import dataclass
 from jit_middleware.settings.expressions import claims_mentioned
 from jit_middleware.settings.policy import FieldPolicy, ProvisioningSettings
 from jit_middleware.settings.signals import SignalsSettings

@@ -3,10 +3,17 @@
 The operator writes the expressions, the provider (and so, in part, the person) fills the claims. A projection inside a
 projection, ``join`` and ``[@, @]`` make much out of little, so an evaluation counts its steps and the size of all it
 makes, and stops with :class:`TooCostly`. JMESPath has no regular expressions, and none are added.
+
+What is missing is unknown, and unknown is never true, whichever way a condition is put. In JMESPath's own words a
+missing claim is ``null``, and ``null == null``, ``null != 'x'`` and ``!null`` are true: a text without its quotes (the
+name of a claim that nobody has) or a provider that leaves a claim out would open a gate. Here these find nothing, and
+so does all that is made of them by ``!`` and ``||``, unless a literal stands to the right of ``||`` and says what the
+missing claim counts for.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, cast
@@ -41,7 +48,7 @@ def evaluation(source: str) -> Evaluation:
     """The expression, ready to be asked for what it finds in claims; an empty one always finds ``None``.
 
     The settings have checked that it compiles. Where it meets a type it cannot work on, or finds what is no JSON, it
-    finds ``None``. The evaluation raises :class:`TooCostly`.
+    finds ``None``; a condition whose answer is unknown is ``False``. The evaluation raises :class:`TooCostly`.
     """
     if not source:
         return lambda _claims: None
@@ -54,6 +61,8 @@ def evaluation(source: str) -> Evaluation:
         budget = _Budget(BUDGET)
         try:
             found = _Interpreter(budget).visit(parsed, claims)
+            if found is None and _is_condition(parsed):
+                return False
             return cast("JSON", found) if _is_json(found) else None
         # JMESPath lets Python's own errors through, as for a slice of step 0 or the ceiling of infinity
         except (JMESPathError, RecursionError, TypeError, ValueError, ArithmeticError):
@@ -101,9 +110,32 @@ def _contains(listed: Evaluation, name: str) -> Evaluation:
     return contains
 
 
-def _is_false(value: JSON) -> bool:
+def _is_false(value: object) -> bool:
     """What JMESPath takes for false; a number never is."""
     return value is None or value is False or (isinstance(value, (str, list, dict)) and not value)
+
+
+def _is_condition(node: _Node) -> bool:
+    """Whether it asks, rather than names, something: then finding nothing means that the answer is unknown."""
+    while node["type"] in {"and_expression", "or_expression"}:
+        node = _children(node)[1]
+    return node["type"] in {"comparator", "not_expression"} or (
+        node["type"] == "function_expression" and node["value"] == "contains"
+    )
+
+
+def _is_missing(value: object) -> bool:
+    """Whether it is ``null``, or has a part that is: ``[hd] == [absent]`` compares no more than ``hd == absent``."""
+    waiting = [value]
+    while waiting:
+        part = waiting.pop()
+        if part is None:
+            return True
+        if isinstance(part, Mapping):
+            waiting.extend(cast("Mapping[str, object]", part).values())
+        elif isinstance(part, list):
+            waiting.extend(cast("list[object]", part))
+    return False
 
 
 class _Budget:
@@ -137,21 +169,35 @@ class _Budget:
 
 
 class _Functions(Functions):  # type: ignore[misc]
-    """JMESPath's own functions, but ``contains`` looks for an element of a list and never for a part of a text.
+    """JMESPath's own functions, but ``contains`` looks for an element of a list and never for a part of a text, and
+    nothing is made of what is missing.
 
     ``contains(groups, 'admin')`` is how rules are written, and a provider that sends one text instead of a list, such
-    as ``not-admin,guest``, must not fire it.
+    as ``not-admin,guest``, must not fire it; nor must it fire ``!contains(groups, 'guest')``. JMESPath's ``to_array``
+    and ``to_string`` make ``[null]`` and ``"null"`` of a missing claim.
     """
 
     def __init__(self, budget: _Budget) -> None:
         self._budget = budget
 
     @signature({"types": ["array", "string", "null"]}, {"types": []})  # type: ignore[untyped-decorator]
-    def _func_contains(self, subject: JSON, search: JSON) -> bool:
+    def _func_contains(self, subject: JSON, search: JSON) -> bool | None:
+        if not isinstance(subject, list) or _is_missing(search):
+            return None
         is_switch = isinstance(search, bool)  # to Python, 1 is in [true]
-        return isinstance(subject, list) and any(
-            each == search for each in subject if isinstance(each, bool) is is_switch
-        )
+        if any(each == search for each in subject if isinstance(each, bool) is is_switch):
+            return True
+        return None if None in subject else False
+
+    @signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_to_array(self, value: JSON) -> JSON:
+        return value if value is None or isinstance(value, list) else [value]
+
+    @signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_to_string(self, value: JSON) -> str | None:
+        if value is None or isinstance(value, str):
+            return value
+        return json.dumps(value, separators=(",", ":"), default=str)
 
     @signature({"types": ["string"]}, {"types": ["array-string"]})  # type: ignore[untyped-decorator]
     def _func_join(self, separator: str, array: Sequence[str]) -> str:
@@ -175,13 +221,54 @@ class _Interpreter(TreeInterpreter):  # type: ignore[misc]
 
     def visit_comparator(self, node: _Node, value: object) -> object:
         left, right = operands = [self._weighed(child, value) for child in _children(node)]
+        if (_is_missing(left) or _is_missing(right)) and not _is_about_null(node):
+            return None
         if node["value"] not in {"eq", "ne"} and isinstance(left, str) is not isinstance(right, str):
             return None  # JMESPath orders numbers; text beside a number is an error of Python's
         return _asked(super().visit_comparator, _of_literals(node, operands), value)
 
     def visit_function_expression(self, node: _Node, value: object) -> object:
         arguments = [self._weighed(child, value) for child in _children(node)]
+        if node["value"] == "contains" and self._lacks_a_list(_children(node)[0], value):
+            arguments[0] = [*cast("list[object]", arguments[0]), None]
         return _asked(super().visit_function_expression, _of_literals(node, arguments), value)
+
+    def _lacks_a_list(self, node: _Node, value: object) -> bool:
+        """Whether it puts lists together, as ``[groups, roles][]``, and one is missing: JMESPath leaves that out."""
+        for kind in ("projection", "flatten"):
+            if node["type"] != kind:
+                return False
+            node = _children(node)[0]
+        lists = self.visit(node, value) if node["type"] == "multi_select_list" else None
+        return isinstance(lists, list) and None in cast("list[object]", lists)
+
+    def visit_or_expression(self, node: _Node, value: object) -> object:
+        """The first that is there; but where the first asks and its answer is unknown, only a yes of the other."""
+        first, second = _children(node)
+        found = self.visit(first, value)
+        if not _is_false(found):
+            return found
+        other = self.visit(second, value)
+        is_open = found is None and _is_condition(first) and second["type"] != "literal"
+        return None if is_open and _is_false(other) else other
+
+    def visit_not_expression(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, node: _Node, value: object
+    ) -> bool | None:
+        truth = self._truth(_children(node)[0], value)
+        return None if truth is None else not truth
+
+    def _truth(self, node: _Node, value: object) -> bool | None:
+        """Whether it is true, and ``None`` where something is missing that could make it so."""
+        if node["type"] != "or_expression":
+            found = self.visit(node, value)
+            return None if found is None else not _is_false(found)
+        first, second = _children(node)
+        left = self._truth(first, value)
+        if left:
+            return True
+        right = self._truth(second, value)
+        return right if right or left is False or second["type"] == "literal" else None
 
     def _weighed(self, node: _Node, value: object) -> object:
         found = self.visit(node, value)
@@ -195,6 +282,11 @@ def _asked(visit: Callable[..., object], node: _Node, *args: object, **kwargs: o
 
 def _children(node: _Node) -> Sequence[_Node]:
     return cast("Sequence[_Node]", node["children"])
+
+
+def _is_about_null(comparison: _Node) -> bool:
+    """Whether it compares with a ``null`` that the operator has written: then it asks whether something is missing."""
+    return any(child["type"] == "literal" and _is_missing(child["value"]) for child in _children(comparison))
 
 
 def _of_literals(node: _Node, values: Sequence[object]) -> _Node:

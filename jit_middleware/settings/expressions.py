@@ -10,6 +10,7 @@ import jmespath
 from jmespath import functions
 from jmespath.exceptions import JMESPathError, ParseError
 
+from jit_middleware.settings.bare_names import compared_claims, refuse_bare_texts
 from jit_middleware.settings.values import BadValue, shown, text
 
 _LONGEST: Final = 1000
@@ -34,8 +35,8 @@ class Expression(Protocol):
 
 
 def expression(value: object) -> str:
-    """The text of a JMESPath expression that compiles, calls only functions that exist, and is not excessive: at most
-    1000 characters, 256 parts, nested at most 32 deep."""
+    """The text of a JMESPath expression that compiles, calls only functions that exist, compares with no text that has
+    lost its quotes, and is not excessive: at most 1000 characters, 256 parts, nested at most 32 deep."""
     source = text(value)
     if len(source) > _LONGEST:
         raise BadValue(f"it is longer than {_LONGEST} characters.", "write a shorter JMESPath expression.")
@@ -52,12 +53,18 @@ def expression(value: object) -> str:
             raise BadValue(
                 f"JMESPath has no function {shown(name)}.", "see https://jmespath.org for the functions it has."
             )
+    refuse_bare_texts(parsed)
     return source
 
 
 def compiled(source: str) -> Expression:
     """The compiled expression; raises ``jmespath.exceptions.JMESPathError`` when it is none."""
     return cast("Expression", jmespath.compile(source))
+
+
+def claims_compared(source: str) -> tuple[tuple[str, str], ...]:
+    """The claims that the expression compares with each other: perhaps the second is a text without its quotes."""
+    return tuple(compared_claims(compiled(source).parsed)) if source else ()
 
 
 def claims_mentioned(source: str) -> frozenset[str]:

@@ -7,11 +7,11 @@ Where each of these facts stands in the vendor's own documentation is told in ``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final
 
+from jit_middleware.records import dataclass
 from jit_middleware.settings.connections import ClaimMapping, UserinfoUse
 from jit_middleware.settings.policy import MissingGroups
 from jit_middleware.settings.saml_presets import PRESETS as SAML_PRESETS

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import Final, Literal
 
 from jit_middleware.model import Status
+from jit_middleware.records import dataclass
 from jit_middleware.settings.expressions import expression
 from jit_middleware.settings.values import BadValue, choice, comma_list, rows, seconds, shown, table
 

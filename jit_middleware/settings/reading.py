@@ -8,7 +8,7 @@ from typing import TypeVar
 from jit_middleware.errors import Fault
 from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.sources import Source
-from jit_middleware.settings.table import CONFIG, OIDC, SAML, variable
+from jit_middleware.settings.table import OIDC, SAML, variable
 from jit_middleware.settings.values import BadValue
 
 T = TypeVar("T")
@@ -20,6 +20,7 @@ class Reading:
 
     def __init__(self, source: Source) -> None:
         self._given = source.given
+        self._file = source.file
         self.faults = list(source.faults)
 
     def take(self, setting: Setting[T], *, under: Path = ()) -> T:
@@ -56,7 +57,7 @@ class Reading:
             return given.name
         if under in {(), ("connections", OIDC), ("connections", SAML)}:
             return variable(setting, protocol=under[-1] if under else OIDC)
-        return f"{'.'.join((*under, *setting.path))} in {CONFIG}"
+        return f"{'.'.join((*under, *setting.path))} in {self._file}"
 
     def connections(self) -> tuple[str, ...]:
         """The names of all connections, in the order first met."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Final, Literal, cast
 from urllib.parse import urlsplit
 
 from jit_middleware.model import DEFAULT_TENANT
+from jit_middleware.records import dataclass
 from jit_middleware.settings.connections import ClaimMapping
 from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.signals import SignalsSettings

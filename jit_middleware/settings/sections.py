@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+from jit_middleware.records import dataclass
 from jit_middleware.settings.values import BadValue, comma_list, one_of, shown
 
 PRESETS: Final = (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from jit_middleware.records import dataclass
 
 T_co = TypeVar("T_co", covariant=True)
 Path = tuple[str, ...]

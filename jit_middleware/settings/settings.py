@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from jit_middleware.errors import ConfigurationError
 from jit_middleware.http.paths import Access, PathPolicy
 from jit_middleware.http.proxies import TrustedProxies
+from jit_middleware.records import dataclass
 from jit_middleware.settings import saml_table
 from jit_middleware.settings import table as t
 from jit_middleware.settings.connections import reached_in_the_clear
+from jit_middleware.settings.expressions import claims_compared
 from jit_middleware.settings.policy import ProvisioningSettings
 from jit_middleware.settings.reading import Reading
 from jit_middleware.settings.reading_connections import Connection, read_connections
@@ -118,15 +120,42 @@ class Settings:
 
     def notes(self) -> tuple[str, ...]:
         """What is worth knowing at start, and nothing is wrong with."""
+        said = [
+            f"{variable(setting)} has /*: nobody is sent to sign in, except on paths that a longer pattern names."
+            for setting, patterns in ((t.PUBLIC_PATHS, self.paths.public), (t.OPTIONAL_PATHS, self.paths.optional))
+            if "/*" in patterns
+        ]
+        return (*said, *self._notes_on_policies())
+
+    def _notes_on_policies(self) -> tuple[str, ...]:
         policies = [self.provisioning, *(each.provisioning for each in self.connections)]
-        if self.provisioning.privileged_roles or not any(
+        said = [
+            f"{where} compares two claims, {first} and {second}. A text stands in single quotes; where {second} is "
+            "meant to be a claim, write @. before it."
+            for where, first, second in _compared(policies)
+        ]
+        if not self.provisioning.privileged_roles and any(
             each.default_roles or each.role_rules or each.group_roles or each.role_catalogue for each in policies
         ):
-            return ()
-        return (
-            "No role is privileged (JIT_PRIVILEGED_ROLES): what somebody is given by hand, or by a login on another "
-            "device, comes to the sessions they have. Name the roles that are to wait for a new login, or * for all.",
-        )
+            said.append(
+                "No role is privileged (JIT_PRIVILEGED_ROLES): what somebody is given by hand, or by a login on "
+                "another device, comes to the sessions they have. Name the roles that are to wait for a new login, or "
+                "* for all."
+            )
+        return tuple(said)
+
+
+def _compared(policies: Iterable[ProvisioningSettings]) -> Iterable[tuple[str, str, str]]:
+    """Where a condition compares two claims, and which; each place once."""
+    conditions = {
+        (where, condition): None
+        for policy in policies
+        for where, condition in [
+            ("JIT_CLAIM_FILTER", policy.claim_filter),
+            *((f"The rule {rule.id} (JIT_ROLE_RULES)", rule.when) for rule in policy.role_rules),
+        ]
+    }
+    return [(where, *pair) for where, condition in conditions for pair in claims_compared(condition)]
 
 
 def _exclusive(connections: Iterable[Connection]) -> Iterator[tuple[str, ...]]:

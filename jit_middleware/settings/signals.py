@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 from urllib.parse import urlsplit
 
+from jit_middleware.records import dataclass
 from jit_middleware.settings.url import is_loopback, split_url
 from jit_middleware.settings.values import BadValue, secret_text, text
 

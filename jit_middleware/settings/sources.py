@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Final, cast
 
 from jit_middleware.errors import Fault
+from jit_middleware.records import dataclass
 from jit_middleware.settings import policy_table, table
 from jit_middleware.settings.setting import Path, Setting
 from jit_middleware.settings.values import shown
@@ -39,6 +40,8 @@ class Source:
 
     given: dict[Path, Given] = field(default_factory=dict[Path, Given])
     faults: list[Fault] = field(default_factory=list[Fault])
+    #: What the operator calls the TOML file, where one is named.
+    file: str = table.CONFIG
 
     def put(self, path: Path, given: Given) -> None:
         """Keep the value; a place filled twice by one source is a fault."""
@@ -56,7 +59,7 @@ def gather(env: Mapping[str, str], overrides: Mapping[str, object]) -> Source:
         from_environment(env),
         from_document(overrides, origin="overrides", beside=FilePath()),
     )
-    merged = Source()
+    merged = Source(file=FilePath(env.get(table.CONFIG, "").strip()).name or table.CONFIG)
     for source in sources:
         merged.given.update(source.given)
         merged.faults.extend(source.faults)
@@ -96,7 +99,7 @@ def from_document(document: Mapping[str, object], *, origin: str, beside: FilePa
             path, setting = _FLAT[key.removesuffix("_file")]
             _put_file(source, path, setting, value, name=f"{key} in {origin}", beside=beside)
         else:
-            source.faults.append(_unknown(key, (*_FLAT, "connections", "claims"), f"{key} in {origin}"))
+            source.faults.append(_unknown(_in_toml(key), (*_FLAT, "connections", "claims"), f"{key} in {origin}"))
     if "claims" in tables:
         _claims(source, (), tables["claims"], f"claims in {origin}", beside)
     if "connections" in tables:
@@ -142,7 +145,8 @@ def _connections(source: Source, value: object, origin: str, beside: FilePath) -
                 stem = key.removesuffix("_file")
                 _put_file(source, (*place, stem), _CONNECTION[stem], entry, name=full, beside=beside)
             else:
-                source.faults.append(_unknown(key, (*_CONNECTION, "claims", "protocol"), full))
+                stem = _in_toml(key).removeprefix("oidc_").removeprefix("saml_")
+                source.faults.append(_unknown(stem, (*_CONNECTION, "claims", "protocol"), full))
 
 
 def _claims(source: Source, place: Path, value: object, label: str, beside: FilePath) -> None:
@@ -207,6 +211,11 @@ def _why(broken: Exception) -> str:
             return "is not UTF-8 text"
         case _:
             return "cannot be read"
+
+
+def _in_toml(key: str) -> str:
+    """How a key is written in TOML that somebody may have copied from the environment."""
+    return key.removeprefix("JIT_").lower() if key.startswith("JIT_") else key
 
 
 def _unknown(name: str, known: Iterable[str], label: str = "") -> Fault:

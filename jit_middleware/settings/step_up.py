@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from jit_middleware.http.paths import validate_pattern
+from jit_middleware.records import dataclass
 from jit_middleware.settings.values import BadValue, blank_list, comma_list, positive_seconds, rows, shown
 
 #: What can stand between quotes in WWW-Authenticate, and between blanks in ``acr_values``.

@@ -57,7 +57,8 @@ PUBLIC_URL: Final = Setting[PublicURL | None](
 )  # fmt: skip
 SECRET_KEY: Final = Setting[tuple[bytes, ...]](
     ("secret_key",), v.secret_keys, (),
-    "Key that cookies are signed with, at least 32 random bytes; several, comma separated, newest first, to rotate.",
+    "Key that cookies are signed with, at least 32 random bytes, as `jit-middleware keygen` makes them; several, comma "
+    "separated, newest first, to rotate.",
     required=True, secret=True,
 )  # fmt: skip
 APP_NAME: Final = Setting[str | None](
@@ -67,7 +68,7 @@ APP: Final = Setting[str | None](
     ("app",), v.text, None, "The app that `jit_middleware.wrapped` serves, as `module:application`."
 )
 TEMPLATES: Final = Setting[str | None](
-    ("templates",), v.directory, None, "Directory with templates that replace ours by name."
+    ("templates",), v.directory, None, "Directory with templates that replace ours by name (docs/pages.md)."
 )
 ENDPOINT_PREFIX: Final = Setting[str](
     ("endpoint_prefix",), v.endpoint_prefix, "/_jit", "Where our own URLs live, below the app's mount path."

@@ -6,11 +6,11 @@ The configured public URL is the only source of our own URLs; the ``Host`` heade
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from jit_middleware.records import dataclass
 from jit_middleware.settings.values import BadValue, shown
 
 _DEFAULT_PORT: Final = {"http": 80, "https": 443}

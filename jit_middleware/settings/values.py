@@ -104,6 +104,14 @@ def seconds(value: object) -> float:
     return float(match[1]) * _UNITS[match[2]]
 
 
+def as_written(length: float) -> str:
+    """Seconds as one writes them in a setting: the largest unit of which it is a whole number, days only from two."""
+    for unit, size, least in (("d", 86_400, 2), ("h", 3_600, 1), ("m", 60, 1)):
+        if length % size == 0 and length >= least * size:
+            return f"{length // size:.0f}{unit}"
+    return f"{length:g}s"
+
+
 def whole_seconds(value: object) -> int:
     """A length of time that is a whole number of seconds."""
     length = seconds(value)
@@ -146,13 +154,25 @@ def directory(value: object) -> str:
 
 
 def database_url(value: object) -> str:
-    """An SQLAlchemy URL. Not quoted in faults: it may hold a password."""
+    """An SQLAlchemy URL of a database that all workers share. Not quoted in faults: it may hold a password."""
     url = text(value)
-    if not re.match(r"[a-z][a-z0-9]*(\+[a-z0-9_]+)?://", url):
+    found = re.match(r"([a-z][a-z0-9]*)(\+[a-z0-9_]+)?://([^/?#]*)(/?[^?#]*)(.*)", url, re.DOTALL)
+    if not found:
         raise BadValue(
             "it is not a database URL.", "write it as sqlite:///jit.db or postgresql+psycopg://user@host/name."
         )
+    kind, file, query = found[1], found[4], found[5]
+    if kind not in _DATABASES:
+        raise BadValue(f"the database {kind!r} is not supported.", "use PostgreSQL, MariaDB or SQLite.")
+    if kind == "sqlite" and (file in {"", "/", "/:memory:"} or file == "/file::memory:" or "mode=memory" in query):
+        raise BadValue(
+            "a database in memory is that of one process, gone with it: the next worker knows nobody who signed in.",
+            "name a file, as in sqlite:///jit.db.",
+        )
     return url
+
+
+_DATABASES: Final = frozenset({"sqlite", "postgresql", "postgres", "mariadb", "mysql"})
 
 
 def redis_url(value: object) -> str:

@@ -6,10 +6,11 @@ transmitter that its settings name, for us, just now; the endpoint has only to a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol, TypeAlias
 
 from jit_middleware.model import OnceKey
+from jit_middleware.records import dataclass
 
 #: The types of events, as RFC 8417 has them: URLs that nobody fetches.
 BACKCHANNEL_LOGOUT: Final = "http://schemas.openid.net/event/backchannel-logout"
@@ -17,6 +18,8 @@ VERIFICATION: Final = "https://schemas.openid.net/secevent/ssf/event-type/verifi
 _RISC: Final = "https://schemas.openid.net/secevent/risc/event-type/"
 _CAEP: Final = "https://schemas.openid.net/secevent/caep/event-type/"
 SESSION_REVOKED: Final = f"{_CAEP}session-revoked"
+#: The older word for it, which RISC 1.0 keeps for transmitters that were there before CAEP.
+RISC_SESSIONS_REVOKED: Final = f"{_RISC}sessions-revoked"
 CREDENTIAL_CHANGE: Final = f"{_CAEP}credential-change"
 ACCOUNT_DISABLED: Final = f"{_RISC}account-disabled"
 ACCOUNT_PURGED: Final = f"{_RISC}account-purged"
@@ -26,6 +29,7 @@ IDENTIFIER_RECYCLED: Final = f"{_RISC}identifier-recycled"
 ABOUT_SOMEBODY: Final = frozenset(
     {
         SESSION_REVOKED,
+        RISC_SESSIONS_REVOKED,
         CREDENTIAL_CHANGE,
         ACCOUNT_DISABLED,
         ACCOUNT_PURGED,

@@ -8,11 +8,11 @@ must survive the round trip through the browser is in the :class:`LoginState`, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, Protocol, TypeAlias
 
 from jit_middleware.model import LinkProof, OnceKey, SessionRecord, StepUp, VerifiedIdentity
-from jit_middleware.records import record
+from jit_middleware.records import dataclass, record
 
 
 @record(frozen=True, slots=True)
@@ -120,15 +120,13 @@ class LogoutMessage:
 class LogoutRequested:
     """The provider ends a person's sessions (SAML Core §3.7.1), verified.
 
-    ``idp_sessions`` are the sessions it names; empty means all of this person, whose values of ``idp_session`` then
-    begin with ``idp_session_prefix``. ``subject`` is the identity's subject, where the message tells.
+    ``idp_sessions`` are the sessions it names, and those of this person that it has given no name; empty means all of
+    this person, whose values of ``idp_session`` then begin with ``idp_session_prefix``.
     """
 
     message_id: str
-    issuer: str
     idp_sessions: tuple[str, ...]
     idp_session_prefix: str
-    subject: str | None
     relay_state: str | None
     once: OnceKey
 

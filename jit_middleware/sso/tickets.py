@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hmac import compare_digest
 from typing import Final, Literal, cast
 
 from jit_middleware.http.cookies import CookieSpec, values
 from jit_middleware.keyring import Envelope
 from jit_middleware.ports import Clock, TokenSource
+from jit_middleware.records import dataclass
 
 LIFETIME: Final = 600
 

@@ -14,7 +14,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -27,6 +27,7 @@ from joserfc.jwk import KeySet, RSAKey
 from jit_middleware.http.messages import Response
 from jit_middleware.model import JSON, Claims
 from jit_middleware.ports import Clock, TokenSource
+from jit_middleware.records import dataclass
 from jit_middleware.system import SystemTokens
 from jit_middleware.testing import provider_pages as html
 from jit_middleware.testing.provider_wire import Call, Refused, basic_credentials, json_answer, oauth_error, text

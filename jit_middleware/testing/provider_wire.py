@@ -6,13 +6,13 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from io import BufferedIOBase
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, unquote_plus
 
 from jit_middleware.http.messages import Response
+from jit_middleware.records import dataclass
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Final
 from urllib.parse import urlsplit
 
 from jit_middleware.errors import ProviderUnavailable
+from jit_middleware.records import dataclass
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9!$%&'()*+,\-./:;=?@\[\]_~]{8,8192}")
 _NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9_][a-z0-9_-]{0,62}(?:\.[a-z0-9_][a-z0-9_-]{0,62})*")

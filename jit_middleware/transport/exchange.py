@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, TypedDict
 from urllib.parse import unquote, urlsplit
 
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Clock, Fetch, Fetched
+from jit_middleware.records import dataclass
 from jit_middleware.transport.destinations import Target
 
 if TYPE_CHECKING:
@@ -109,8 +110,35 @@ class Exchange:
         self.size = 0
 
     def failed(self, failure: Exception) -> ProviderUnavailable:
-        reason = "deadline" if self.expired() else "unreachable"
-        return ProviderUnavailable(reason, f"{self.target.host}: {type(failure).__name__}")
+        """Why it failed, as far as that can be told; of foreign text only what a verifier says of a certificate."""
+        host = self.target.host
+        if self.expired():
+            return ProviderUnavailable("deadline", f"{host}: {type(failure).__name__}")
+        import socket
+        import ssl
+
+        for cause in _chain(failure):
+            match cause:
+                case socket.gaierror() | UnicodeError():
+                    return ProviderUnavailable("name_unresolved", f"{host}: the name does not resolve")
+                case ConnectionRefusedError():
+                    where = f"{host}: nobody listens on port {self.target.port}"
+                    return ProviderUnavailable("connection_refused", where)
+                case ssl.SSLCertVerificationError():
+                    why = f"{host}: {cause.verify_message.rstrip('.')}; SSL_CERT_FILE names whom to trust"
+                    return ProviderUnavailable("certificate_untrusted", why)
+                case ssl.SSLError():
+                    return ProviderUnavailable("unreachable", f"{host}: no TLS ({cause.reason})")
+                case _:
+                    pass
+        return ProviderUnavailable("unreachable", f"{host}: {type(failure).__name__}")
+
+
+def _chain(failure: BaseException | None) -> Iterator[BaseException]:
+    """The failure, and what it came of."""
+    while failure is not None:
+        yield failure
+        failure = failure.__cause__ or failure.__context__
 
 
 #: The exchange that the running thread or task is busy with; how a kept connection learns whose time it spends.

@@ -172,11 +172,13 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
     import httpcore2
 
     found: list[str] = []
+    failures: list[Exception] = []
 
     def ask() -> None:
         try:
             answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
+        except (OSError, UnicodeError) as failure:
+            failures.append(failure)
             return
         found.extend(str(answer[4][0]) for answer in answers)
 
@@ -189,7 +191,7 @@ def _look_up(host: str, port: int, seconds: float) -> list[str]:
     if resolver.is_alive():
         raise httpcore2.ConnectTimeout("name resolution")
     if not found:
-        raise httpcore2.ConnectError("name resolution")
+        raise httpcore2.ConnectError("name resolution") from (failures[0] if failures else None)
     return found
 
 

@@ -205,7 +205,7 @@ class Stage:
 
     def audit(self, kind: str | None = None) -> list[AuditEvent]:
         """The events in order, of one type or all."""
-        ledger = open_ledger(Settings.load(env=_LEDGER_ONLY | {"JIT_DATABASE_URL": f"sqlite:///{self.database}"}))
+        ledger = open_ledger(self.settings)
         try:
             return list(step(ledger.list_audit(type=kind)))
         finally:
@@ -214,12 +214,3 @@ class Stage:
     def has_session(self, answer: Answer) -> bool:
         """Whether this answer gives the browser a session."""
         return any(line.startswith(f"{SESSION}=") and "Max-Age=0" not in line for line in answer.all("set-cookie"))
-
-
-_LEDGER_ONLY = {
-    "JIT_PUBLIC_URL": ORIGIN,
-    "JIT_SECRET_KEY": SECRET_KEY,
-    "JIT_OIDC_ISSUER": "https://op.example",
-    "JIT_OIDC_CLIENT_ID": "x",
-    "JIT_OIDC_CLIENT_SECRET": "x",
-}

@@ -87,13 +87,18 @@ def test_the_honest_message_works(endpoint: str, stage: Stage, provider: Hostile
 
 
 def test_a_session_that_is_not_the_persons_does_not_end(stage: Stage, provider: HostileProvider) -> None:
-    """OIDC Back-Channel Logout §2.7: with both, it is the session of that person."""
-    for sub in ("subject-of-somebody-else", provider.person["sub"].upper()):
+    """OIDC Back-Channel Logout §2.7: with both, it is the session of that person, where that is somebody here."""
+    ada = provider.person["sub"]
+    provider.on_claims.append(lambda claims: claims.update(sid=f"of-{claims['sub']}"))
+    for number, sub in enumerate(("subject-of-somebody-else", ada.upper())):
+        provider.person = {"sub": sub, "preferred_username": f"colleague-{number}"}
+        browser = stage.browser.another()
+        assert stage.carry(stage.authorized(stage.begin(browser)), browser).status == 303
         assert post(stage, "backchannel", token(provider, "logout+jwt", sub=sub, jti=f"jti-{sub}")).status == 200
-    assert stage.live_sessions() == 1
-    own = token(provider, "logout+jwt", sub=provider.person["sub"], jti="jti-of-her-own")
+    assert stage.live_sessions() == 3
+    own = token(provider, "logout+jwt", sub=ada, jti="jti-of-her-own")
     assert post(stage, "backchannel", own).status == 200
-    assert stage.live_sessions() == 0
+    assert stage.live_sessions() == 2
 
 
 def _header(provider: HostileProvider, typ: str, algorithm: str) -> dict[str, Any]:

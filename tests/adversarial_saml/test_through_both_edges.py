@@ -29,6 +29,7 @@ from tests.adversarial_saml.test_wrapping import IN_THE_CLEAR, PLACEMENTS
 from tests.adversarial_saml.wrapping import FORMS, wrapped
 from tests.client import Client, Edge, middleware_of
 from tests.conftest import FakeClock
+from tests.databases import prepared
 from tests.worlds import Answer
 
 # What another configuration is needed for is proven at the verifier alone.
@@ -62,7 +63,7 @@ class Door:
                 "JIT_ENDPOINT_PREFIX": "/sso",
                 "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
                 "JIT_CONFIG": str(config),
-                "JIT_DATABASE_URL": f"sqlite:///{directory / 'jit.db'}",
+                "JIT_DATABASE_URL": f"sqlite:///{prepared(directory / 'jit.db')}",
                 **env,
             }
         )

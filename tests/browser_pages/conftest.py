@@ -24,6 +24,7 @@ from jit_middleware.demo.serve import WSGIHost, listen
 from jit_middleware.outside import open_ledger
 from jit_middleware.settings import Settings
 from tests.client import Edge, middleware_of
+from tests.databases import prepared
 from tests.peers.oidc_provider import PASSWORD, Provider
 from tests.scenarios.conftest import SECRET
 
@@ -42,7 +43,8 @@ def _page_of(user: Any, path: str, query: str) -> bytes:
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>The app</title>'
         f"<h1>Hello {html.escape(who)}</h1>"
         f'<p id="where">{html.escape(path)}{"?" + html.escape(query) if query else ""}</p>'
-        '<p><a href="/_jit/logout">Sign out</a> <a href="/other">Other page</a></p></html>'
+        '<p><a href="/_jit/logout">Sign out</a> <a href="/other">Other page</a></p>'
+        '<form method="post" action="/save"><button name="a" value="1">Save</button></form></html>'
     ).encode()
 
 
@@ -209,7 +211,7 @@ class SiteBuilder:
             "JIT_OIDC_ISSUER": self.provider.issuer,
             "JIT_OIDC_CLIENT_ID": name,
             "JIT_OIDC_CLIENT_SECRET": secret,
-            "JIT_DATABASE_URL": f"sqlite:///{self._directory / name}.db",
+            "JIT_DATABASE_URL": f"sqlite:///{prepared(self._directory / f'{name}.db')}",
             **env,
         }
         settings = Settings.load(env)

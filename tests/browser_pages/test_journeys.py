@@ -196,7 +196,7 @@ def test_a_refused_person_sees_code_and_reference_and_lets_somebody_else_try(bui
     assert facts[0] == "not_provisioned"
     assert re.fullmatch(r"[\w-]{6,}", facts[1])
     assert "group" not in page.inner_text("main")
-    page.get_by_role("link", name="Try again").click()
+    page.get_by_role("link", name="Sign in as somebody else").click()
     site.fill_in(page, site.person("alice", groups=["staff"]))
     assert hello(page) == "Hello Alice Example"
     assert page.inner_text("#where") == "/deep?x=1"
@@ -285,7 +285,7 @@ def test_a_held_account_is_open_again_after_the_operator_resumes_it(build: SiteB
     page.goto(f"{site.url}/deep")
     assert page.locator("dl.facts code").first.inner_text() == "account_suspended"
     site.operate("users", "resume", alice)
-    page.get_by_role("link", name="Try again").click()
+    page.get_by_role("link", name="Sign in as somebody else").click()
     site.fill_in(page, alice)
     assert page.inner_text("#where") == "/deep"
     assert hello(page) == "Hello Alice Example"
@@ -299,6 +299,43 @@ def test_whoever_waits_for_approval_gets_in_by_trying_again_once_approved(build:
     assert page.locator("dl.facts code").first.inner_text() == "account_pending"
     site.operate("users", "approve", alice)
     page.get_by_role("link", name="Try again").click()
-    site.fill_in(page, alice)
-    assert page.inner_text("#where") == "/deep"
+    page.wait_for_url(f"{site.url}/deep")  # the provider knows who it is
+    assert hello(page) == "Hello Alice Example"
+    assert site.events().count("login.succeeded") == 1
+
+
+def test_a_form_sent_after_the_session_ended_leads_by_a_login_back_to_the_form(build: SiteBuilder) -> None:
+    site = build(JIT_REVOCATION_MAX_STALENESS="0s")
+    alice = site.person("alice")
+    page = site.tab()
+    site.sign_in(page, alice, "/form?id=3")
+    site.operate("sessions", "revoke", "--user", alice)
+    page.get_by_role("button", name="Save").click()
+    assert page.url == f"{site.url}/save"
+    assert hello(page) == "Please sign in first"
+    assert "What you sent was not kept." in page.inner_text("main")
+    page.get_by_role("link", name="Sign in").click()
+    page.wait_for_url(f"{site.url}/form?id=3")  # the provider knows who it is
+    assert hello(page) == "Hello Alice Example"
+
+
+def test_whoever_does_not_want_to_sign_out_is_back_where_they_were(build: SiteBuilder) -> None:
+    site = build()
+    page = site.tab()
+    site.sign_in(page, site.person("alice"), "/deep?x=1")
+    page.get_by_role("link", name="Sign out").click()
+    page.get_by_role("link", name="Stay signed in").click()
+    page.wait_for_url(f"{site.url}/deep?x=1")
+    assert hello(page) == "Hello Alice Example"
+    assert "session.ended" not in site.events()
+
+
+@pytest.mark.parametrize("path", ["/_jit/no-such-page", "/_jit/callback/oidc"])
+def test_no_page_of_ours_is_a_dead_end(build: SiteBuilder, path: str) -> None:
+    site = build()
+    page = site.tab()
+    site.sign_in(page, site.person("alice"))
+    page.goto(site.url + path)
+    page.get_by_role("link", name="Go to The Intranet").click()
+    page.wait_for_url(f"{site.url}/")
     assert hello(page) == "Hello Alice Example"

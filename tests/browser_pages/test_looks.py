@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,23 @@ def refused(site: Site, page: Page) -> None:
 
 def not_found(site: Site, page: Page) -> None:
     page.goto(f"{site.url}/_jit/no-such-page")
+
+
+def bookmark(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/_jit/callback/oidc")
+
+
+def lost_form(site: Site, page: Page) -> None:
+    alice = site.person("alice")
+    site.sign_in(page, alice, "/form")
+    site.operate("sessions", "revoke", "--user", alice)
+    page.get_by_role("button", name="Save").click()
+
+
+def given_up(site: Site, page: Page) -> None:
+    page.goto(f"{site.url}/deep")
+    page.get_by_role("button", name="Give up").click()
+    page.wait_for_url(f"{site.url}/**")
 
 
 def api_path(site: Site, page: Page) -> None:
@@ -155,6 +173,9 @@ PAGES: Mapping[str, tuple[Callable[[Site, Page], None], str, int]] = {
     "signed_out": (signed_out, "You are signed out", 200),
     "refused": (refused, "You were not let in", 403),
     "not_found": (not_found, "Nothing is here", 404),
+    "bookmark": (bookmark, "That did not work", 400),
+    "lost_form": (lost_form, "Please sign in first", 401),
+    "given_up": (given_up, "You were not let in", 403),
     "api_path": (api_path, "Please sign in first", 401),
     "provider_down": (provider_down, "Not available right now", 503),
     "stale": (stale, "", 400),
@@ -165,7 +186,7 @@ PAGES: Mapping[str, tuple[Callable[[Site, Page], None], str, int]] = {
     "link_required": (link_required, "You were not let in", 403),
     "invitation": (invitation, "You are invited to The Intranet", 200),
     "used_invitation": (used_invitation, "You were not let in", 403),
-    "account_pending": (account_pending, "You were not let in", 403),
+    "account_pending": (account_pending, "Your account is not open yet", 403),
     "account_suspended": (account_suspended, "You were not let in", 403),
     "account_closed": (account_closed, "You were not let in", 403),
     "seats_full": (one_too_many, "You were not let in", 403),
@@ -174,6 +195,8 @@ PAGES: Mapping[str, tuple[Callable[[Site, Page], None], str, int]] = {
 ASKS_FOR_A_PASSWORD = {"confirm_link", "wrong_password", "attempts_used_up"}
 ENV = {
     "refused": {"JIT_REQUIRED_GROUPS": "staff", "JIT_OIDC_SCOPES": "openid email profile groups"},
+    "lost_form": {"JIT_REVOCATION_MAX_STALENESS": "0s"},
+    "given_up": {"JIT_PUBLIC_PATHS": "/"},
     "api_path": {"JIT_API_PATHS": "/api/*"},
     **dict.fromkeys((*ASKS_FOR_A_PASSWORD, "link_required"), CONFIRM),
     "account_pending": {"JIT_INITIAL_STATUS": "pending"},
@@ -200,7 +223,7 @@ EDGES = """() => {
 }"""
 
 
-@pytest.fixture(params=sorted(PAGES))
+@pytest.fixture
 def shown(build: SiteBuilder, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Page]:
     """The page of that name, open in a browser."""
     name = request.param
@@ -221,6 +244,8 @@ def shown(build: SiteBuilder, request: pytest.FixtureRequest, tmp_path: Path) ->
     return name, page
 
 
+# Both edges send an answer of ours whole, as their own tests show: each page is looked at behind one of them.
+@pytest.mark.parametrize(("build", "shown"), list(zip(cycle(["wsgi", "asgi"]), sorted(PAGES))), indirect=True)
 def test_it_is_fit_for_eyes_ears_and_hands(shown: tuple[str, Page], build: SiteBuilder, tmp_path: Path) -> None:
     """All of it in one go: most of the time goes into leading a browser to the page."""
     name, page = shown

@@ -27,6 +27,31 @@ class Holder:
 def create():
     return Holder.nested
 
+def create_with(name, *, debug=False):
+    return Holder.nested
+
+async def asgi_function(scope, receive, send):
+    pass
+
+def asgi_by_hand(scope, receive, send):
+    return asgi_function(scope, receive, send)
+
+class AsgiObject:
+    async def __call__(self, scope, receive, send):
+        pass
+
+class WsgiObject:
+    def __call__(self, environ, start_response):
+        return [b""]
+
+asgi_object, wsgi_object = AsgiObject(), WsgiObject()
+
+def anything(*arguments):
+    return asgi_function(*arguments)
+
+def create_asgi():
+    return asgi_object
+
 not_callable = 7
 """
 
@@ -73,22 +98,23 @@ def test_each_world_is_made_once_and_only_when_asked_for(
     assert isinstance(made, wsgi.JITMiddleware)
     assert fresh.wsgi is made
     assert "asgi" not in vars(fresh)
+    monkeypatch.setenv("JIT_APP", "legacy_site:asgi_function")
     assert isinstance(fresh.asgi, asgi.JITMiddleware)
 
 
 @pytest.mark.parametrize(
     ("named", "problem"),
     [
-        (None, "is not set"),
-        ("", "is not set"),
+        (None, "it is missing"),
+        ("", "it is missing"),
         ("legacy_site", "not of the form module:attribute"),
         ("legacy_site:", "not of the form module:attribute"),
         (":application", "not of the form module:attribute"),
         ("legacy_site:create(debug=1)", "not of the form module:attribute"),
-        ("no_such_site:application", "'no_such_site', which cannot be imported"),
-        ("no_such_site.wsgi:application", "'no_such_site.wsgi', which cannot be imported"),
-        ("legacy_site:nothing", "'nothing', which the module 'legacy_site' does not have"),
-        ("legacy_site:not_callable", "'not_callable', which is not callable"),
+        ("no_such_site:application", "the module 'no_such_site' cannot be imported"),
+        ("no_such_site.wsgi:application", "the module 'no_such_site.wsgi' cannot be imported"),
+        ("legacy_site:nothing", "the module 'legacy_site' has no 'nothing'"),
+        ("legacy_site:not_callable", "'legacy_site:not_callable' is not callable"),
     ],
 )
 def test_each_fault_names_the_setting_and_the_fix(
@@ -104,6 +130,55 @@ def test_each_fault_names_the_setting_and_the_fix(
     assert fault.setting == "JIT_APP"
     assert problem in fault.problem
     assert fault.fix
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("world", "named", "problem", "fix"),
+    [
+        ("wsgi", "asgi_function", "is an ASGI application, and served as a WSGI one", "jit_middleware.wrapped:asgi"),
+        ("wsgi", "asgi_by_hand", "is an ASGI application, and served as a WSGI one", "jit_middleware.wrapped:asgi"),
+        ("wsgi", "asgi_object", "is an ASGI application, and served as a WSGI one", "jit_middleware.wrapped:asgi"),
+        ("wsgi", "create_asgi()", "is an ASGI application, and served as a WSGI one", "uvicorn"),
+        ("wsgi", "create", "does not take (environ, start_response)", "module:factory()"),
+        ("wsgi", "create_with", "does not take (environ, start_response)", "module:factory()"),
+        ("asgi", "application", "is a WSGI application, and served as an ASGI one", "jit_middleware.wrapped:wsgi"),
+        ("asgi", "wsgi_object", "is a WSGI application, and served as an ASGI one", "gunicorn"),
+        ("asgi", "create()", "is a WSGI application, and served as an ASGI one", "jit_middleware.wrapped:wsgi"),
+        ("asgi", "create_asgi", "does not take (scope, receive, send)", "module:factory()"),
+    ],
+)
+def test_an_application_of_the_other_world_is_refused_at_start(
+    site: Path, fresh: ModuleType, monkeypatch: pytest.MonkeyPatch, world: str, named: str, problem: str, fix: str
+) -> None:
+    monkeypatch.setenv("JIT_APP", f"legacy_site:{named}")
+    with pytest.raises(ConfigurationError) as caught:
+        getattr(fresh, world)
+    (fault,) = caught.value.faults
+    assert fault.setting == "JIT_APP"
+    assert f"'legacy_site:{named}'" in fault.problem
+    assert problem in fault.problem
+    assert fix in fault.fix
+
+
+@pytest.mark.parametrize(
+    ("world", "named"),
+    [
+        ("wsgi", "wsgi_object"),
+        ("wsgi", "anything"),
+        ("asgi", "asgi_function"),
+        ("asgi", "asgi_by_hand"),
+        ("asgi", "asgi_object"),
+        ("asgi", "create_asgi()"),
+        ("asgi", "anything"),
+    ],
+)
+def test_an_application_of_its_own_world_is_served(
+    site: Path, fresh: ModuleType, monkeypatch: pytest.MonkeyPatch, world: str, named: str
+) -> None:
+    monkeypatch.setenv("JIT_APP", f"legacy_site:{named}")
+    assert callable(getattr(fresh, world).app)
 
 
 def test_what_the_application_itself_lacks_is_not_hidden(

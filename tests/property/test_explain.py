@@ -29,6 +29,7 @@ from jit_middleware.settings import (
 )
 from jit_middleware_sqlalchemy import SQLAlchemyLedger
 from tests.conftest import FakeClock
+from tests.databases import prepared
 from tests.fakes import CountedTokens
 from tests.scenarios.test_custom_stores import Members
 
@@ -102,7 +103,7 @@ def house(policy: ProvisioningSettings, mapping: ClaimMapping, *, outside: bool)
     with tempfile.TemporaryDirectory() as place:
         clock, tokens = FakeClock(), CountedTokens()
         ledger = SQLAlchemyLedger(
-            f"sqlite:///{Path(place) / 'jit.db'}", clock=clock, tokens=tokens, keep_users=not outside
+            f"sqlite:///{prepared(Path(place) / 'jit.db')}", clock=clock, tokens=tokens, keep_users=not outside
         )
         step(ledger.prepare())
         try:

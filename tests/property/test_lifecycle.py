@@ -20,6 +20,7 @@ from jit_middleware.provisioning.lifecycle import BY_LOGIN, TRANSITIONS, WAYS_BA
 from jit_middleware.settings import ProvisioningSettings
 from jit_middleware_sqlalchemy import SQLAlchemyLedger
 from tests.conftest import FakeClock
+from tests.databases import prepared
 from tests.fakes import CountedTokens
 
 ISSUER = "https://login.example.org"
@@ -39,7 +40,7 @@ class Lifecycle(RuleBasedStateMachine):
         super().__init__()
         self._directory = TemporaryDirectory()
         self._clock = FakeClock()
-        url = f"sqlite:///{Path(self._directory.name) / 'jit.db'}"
+        url = f"sqlite:///{prepared(Path(self._directory.name) / 'jit.db')}"
         self._ledger = SQLAlchemyLedger(url, clock=self._clock, tokens=CountedTokens())
         step(self._ledger.prepare())
         self._numbers = itertools.count(1)

@@ -44,8 +44,9 @@ class BentStage:
             **env,
         }
         self._closing = closing
-        self.client = self.worker()
-        self.ledger = open_ledger(Settings.load(self.env))
+        settings = Settings.load(self.env)
+        self.client = self._worker(settings)
+        self.ledger = open_ledger(settings)
         closing.callback(lambda: step(self.ledger.close()))
         provider.on_claims.append(self._tell)
 
@@ -56,8 +57,9 @@ class BentStage:
 
     def worker(self, **changes: str) -> Client:
         """One more worker process's worth of middleware over the same database."""
-        settings = Settings.load({**self.env, **changes})
+        return self._worker(Settings.load({**self.env, **changes}))
 
+    def _worker(self, settings: Settings) -> Client:
         def wrap(app: Any) -> Any:
             return middleware_of(self.edge)(app, settings, clock=self.clock)
 

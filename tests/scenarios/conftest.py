@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,17 +86,18 @@ class Stage:
     ledger: Ledger = field(init=False)
 
     def __post_init__(self) -> None:
-        self.client = self.worker()
         self.settings = Settings.load(self.env)
+        self.client = self._worker(self.settings)
         driver = self.database_url.partition(":")[0]
         url = self.database_url.replace(driver, SYNC_DRIVERS.get(driver, driver), 1)
-        self.ledger = open_ledger(Settings.load({**self.env, "JIT_DATABASE_URL": url}), keep_users=self.users is None)
+        self.ledger = open_ledger(replace(self.settings, database_url=url), keep_users=self.users is None)
         self.closing.callback(lambda: step(self.ledger.close()))
 
     def worker(self, **changes: str) -> Client:
         """One more worker process's worth of middleware over the same database."""
-        settings = Settings.load({**self.env, **changes})
+        return self._worker(Settings.load({**self.env, **changes}))
 
+    def _worker(self, settings: Settings) -> Client:
         def wrap(app: Any) -> Any:
             return middleware_of(self.edge)(app, settings, users=self.users, clock=self.clock, **self.ports)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import re
 import sqlite3
@@ -27,12 +28,13 @@ AUTO = {"JIT_LINK_POLICY": "auto", "JIT_OIDC_VERIFIED_DOMAINS": "example.org"}
 
 
 def accounts_in(directory: Path) -> Any:
-    """The store of the example with passwords, empty."""
+    """The store of the example with passwords, empty. Its hash is quick here: how slow it is, no story is about."""
     text = EXAMPLE.read_text("utf-8").replace("\napplication = JITMiddleware(app, users=Accounts())\n", "")
     spec = importlib.util.spec_from_loader("password_user_store", loader=None)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     exec(compile(text, str(EXAMPLE), "exec"), module.__dict__)
+    module.__dict__["_scrypt"] = lambda password, salt: hashlib.scrypt(password.encode(), salt=salt, n=2, r=1, p=1)
     return module.Accounts(str(directory / "people.db"))
 
 

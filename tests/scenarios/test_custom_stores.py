@@ -568,7 +568,7 @@ def test_a_store_named_by_the_setting_is_used(
         ("no_such_club:open_club", "cannot be loaded: ModuleNotFoundError."),
         ("json:no_such_factory", "cannot be loaded: AttributeError."),
         ("json:__name__", "is not callable"),
-        ("no-such-entry-point", "cannot be loaded: KeyError."),
+        ("no-such-entry-point", "no installed package brings a store of the name 'no-such-entry-point'."),
         ("builtins:object", "lacks get, find, create, update, set_active"),
     ],
 )

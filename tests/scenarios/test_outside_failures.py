@@ -335,3 +335,15 @@ def test_one_answer_carried_to_two_workers_at_once_is_one_session(build: StageBu
         assert reasons == {"state_replayed"}
     assert len(stage.accounts()) == 1
     assert len({record.session for record in stage.events("login.succeeded")}) == 6
+
+
+def test_a_database_that_cannot_be_opened_at_start_is_named_with_the_setting_and_the_fix(
+    build: StageBuilder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "jit_middleware"):
+        stage = build(database_url=f"sqlite:///{tmp_path}/nowhere/jit.db")
+        assert stage.client.get("/_jit/ready").status == 503
+    lines = [record.getMessage() for record in caplog.records if "not started yet" in record.getMessage()]
+    assert lines
+    assert all(f"JIT_DATABASE_URL: {tmp_path}/nowhere/jit.db cannot be opened" in line for line in lines)
+    assert all("Fix: create it, or correct the path." in line for line in lines)

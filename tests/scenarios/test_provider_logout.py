@@ -355,6 +355,21 @@ def test_an_ordinary_sign_out_leaves_the_other_devices_alone(build: StageBuilder
     assert [is_in(stage, client) for client in (stage.client, phone)] == [False, True]
 
 
+@pytest.mark.parametrize("query", ["", "?state=made-up"], ids=["bare", "with-state"])
+def test_nobody_is_told_that_a_session_has_ended_which_goes_on(build: StageBuilder, query: str) -> None:
+    """Any page can send a browser here. At a shared computer somebody would believe it and leave."""
+    stage = build()
+    stage.sign_in(stage.person("alice"))
+    answer = stage.client.get(f"/_jit/signed-out{query}", initiator="https://evil.example/")
+    assert (answer.status, answer.location) == (303, "http://localhost:8000/_jit/logout")
+    asking = stage.client.get(answer.location, initiator="https://evil.example/")
+    assert (asking.status, "You are signed out" in asking.text) == (200, False)
+    assert is_in(stage, stage.client)
+    step(stage.ledger.transaction(lambda tx: tx.end_sessions(stage.clock.now(), connection="oidc")))
+    page = stage.client.get(f"/_jit/signed-out{query}")
+    assert (page.status, "You are signed out" in page.text) == (200, True), "whatever this worker remembers"
+
+
 def test_the_request_to_the_provider_is_that_of_rp_initiated_logout(build: StageBuilder) -> None:
     """OIDC RP-Initiated Logout §2: the ID token as hint, our client id, a registered way back, and a state."""
     stage = build()

@@ -344,6 +344,19 @@ def test_only_sessions_of_the_identity_that_is_meant_end(told: Callable[..., Tol
     assert name != other
 
 
+def test_the_older_word_for_revoked_sessions_ends_them_too(told: Callable[..., Told]) -> None:
+    """RISC 1.0 has ``sessions-revoked`` beside CAEP's event, for transmitters that were there before."""
+    at = told()
+    _, alice = at.person("alice")
+    colleague = at.stage.client.another()
+    at.stage.sign_in(at.stage.person("bob"), client=colleague)
+    assert at.tell(f"{RISC}sessions-revoked", alice).status == 202
+    assert [at.is_in(), at.is_in(colleague)] == [False, True]
+    assert [event.reason for event in at.stage.events("session.ended")] == ["sessions_revoked"]
+    assert at.signals() == [("success", None)]
+    assert {account.status for account in at.stage.accounts()} == {Status.ACTIVE}
+
+
 @pytest.mark.parametrize(("switch", "still_in"), [("true", False), ("false", True)])
 def test_a_changed_credential_ends_sessions_unless_told_otherwise(
     told: Callable[..., Told], switch: str, still_in: bool
@@ -721,6 +734,24 @@ def test_a_revocation_works_once(told: Callable[..., Told]) -> None:
     at.stage.sign_in(name)
     assert at.revoke(alice, token).status == 204
     assert at.is_in()
+
+
+def test_a_revocation_that_reached_nobody_is_not_used_up(told: Callable[..., Told]) -> None:
+    """Its caller was told so. Whoever shows the same token again must not hear that this is done by now."""
+    at = told(JIT_OIDC_VERIFIED_DOMAINS="example.com")
+    name = at.stage.person("alice")
+    alice = {"format": "iss_sub", "iss": at.stage.provider.issuer, "sub": name}
+    foreign = {"format": "email", "email": f"{name}@example.org"}
+    token = at.transmitter.revocation(REVOKE)
+    assert [at.revoke(who, token).status for who in (alice, alice, foreign, foreign)] == [404, 404, 403, 403]
+    at.stage.clock.advance(2)
+    assert at.stage.sign_in(name).status == 200
+    assert at.revoke(alice, token).status == 204
+    assert not at.is_in(), "done is what was answered with success"
+    assert [event.reason for event in at.stage.events("session.ended")] == ["global_token_revocation"]
+    assert at.stage.sign_in(name).status == 200
+    assert at.revoke(alice, token).status == 204
+    assert at.is_in(), "a repeat of what was done does nothing"
 
 
 def test_a_browser_of_another_site_can_cause_none_of_this(told: Callable[..., Told]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,22 @@ def test_client_secret_post(build: StageBuilder) -> None:
         registration={"token_endpoint_auth_method": "client_secret_post"}, JIT_OIDC_CLIENT_AUTH="client_secret_post"
     )
     assert stage.sign_in(stage.person("alice")).status == 200
+
+
+def test_wrong_client_secret_is_an_error_in_the_log_that_names_settings_and_connection(
+    build: StageBuilder, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = build(JIT_OIDC_CLIENT_SECRET="wrong-but-well-guarded")
+    answer = stage.sign_in(stage.person("alice"))
+    assert answer.status == 403
+    assert "JIT_OIDC" not in answer.text
+    (entry,) = [entry for entry in caplog.records if "reason=invalid_client" in entry.getMessage()]
+    assert entry.levelno == logging.ERROR
+    accepted = "the provider does not accept JIT_OIDC_CLIENT_ID or JIT_OIDC_CLIENT_SECRET (connection oidc)"
+    assert f"detail={accepted}" in entry.getMessage()
+    assert "well-guarded" not in caplog.text
+    (event,) = stage.events("login.refused")
+    assert (event.reason, event.data["code"]) == ("invalid_client", "provider_refused")
 
 
 def test_private_key_jwt(build: StageBuilder) -> None:
@@ -231,7 +248,9 @@ def test_a_callback_of_a_browser_that_lost_its_cookie_begins_anew_once(build: St
     assert "login_expired" in stopped.text
 
 
-def test_a_session_cookie_that_never_comes_back_ends_in_a_page_that_names_the_cause(build: StageBuilder) -> None:
+def test_a_session_cookie_that_never_comes_back_ends_in_a_page_that_names_the_cause(
+    build: StageBuilder, caplog: pytest.LogCaptureFixture
+) -> None:
     stage = build()
     agent = stage.agent(stage.person("alice"))
     for _ in range(3):
@@ -240,6 +259,10 @@ def test_a_session_cookie_that_never_comes_back_ends_in_a_page_that_names_the_ca
     stopped = stage.client.get("/")
     assert stopped.status == 400
     assert "login_loop" in stopped.text
+    (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("login_loop ")]
+    assert line.startswith("login_loop reason=session_not_kept reference=")
+    assert line.partition("reference=")[2].partition(" ")[0] in stopped.text
+    assert " method=GET path=/ client=" in line
 
 
 def test_two_connections_are_a_choice(build: StageBuilder, tmp_path: Path) -> None:
@@ -505,9 +528,9 @@ def test_ready_says_when_it_can_serve(build: StageBuilder) -> None:
     assert stage.client.get("/_jit/health").json() == {"status": "ok"}
 
 
-def test_an_async_driver_under_wsgi_is_refused_with_both_ways_out(build: StageBuilder) -> None:
+def test_an_async_driver_under_wsgi_is_refused_with_both_ways_out(build: StageBuilder, tmp_path: Path) -> None:
     if build.edge == "asgi":
-        assert build(database_url="sqlite+aiosqlite:///:memory:").client is not None
+        assert build(database_url=f"sqlite+aiosqlite:///{tmp_path}/x.db").client is not None
         return
     with pytest.raises(ConfigurationError) as refused:
         build(database_url="sqlite+aiosqlite:///x.db")

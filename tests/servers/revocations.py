@@ -19,7 +19,7 @@ from typing import assert_never
 from tests.servers.crowd import Crowd, Line, Seen, Visitor, at_once, command, newcomers, push_logout
 
 ROLE, PRIVILEGED = "auditor", "chief"
-PAUSE, PATIENCE = 0.01, 60.0
+PAUSE, PATIENCE = 0.1, 60.0
 
 
 class How(Enum):

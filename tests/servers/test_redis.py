@@ -29,6 +29,10 @@ pytestmark = pytest.mark.real
 
 BOUND = 1.0
 SECONDS = 16.0
+#: Between two requests of a client: whatever is wrong shows in any of them, and each takes its time from the others.
+PAUSE = 0.01
+#: Who is still signed in, and who was within the last seconds.
+LATEST = 60
 
 
 @dataclass
@@ -53,16 +57,19 @@ class Load:
     broken: list[BaseException] = field(default_factory=list)
 
     def ask(self) -> None:
-        """Ask in turn with every cookie, on a connection for each request, until it is over."""
+        """Ask with every cookie in turn and, between them, with the latest, until it is over."""
         try:
-            for each in itertools.cycle(range(1_000_000)):
+            for turn in itertools.count():
                 if self.over.is_set():
                     return
-                self._ask(self.sessions[each % len(self.sessions)])
+                those = self.sessions[-LATEST:] if turn % 2 else self.sessions
+                self._ask(those[turn // 2 % len(those)])
+                time.sleep(PAUSE)
         except Exception as error:  # noqa: BLE001 - shown by the test, whatever it is
             self.broken.append(error)
 
     def _ask(self, session: Session) -> None:
+        """One request, on a connection of its own."""
         sent, ended = time.monotonic(), session.ended
         connection = HTTPConnection("127.0.0.1", self.server.port, timeout=20)
         try:
@@ -173,6 +180,7 @@ def revoke_and_sign_in(load: Load, who: str, ledgers: list[Ledger]) -> None:
         assert end_session(ledger, victim.id) == [victim.id], turn
         victim.ended = time.monotonic()
         load.sessions.append(signed_in(load.server, who))
+        time.sleep(PAUSE)
 
 
 @pytest.mark.parametrize("name", ["gunicorn", "gunicorn-preload", "uvicorn"])

@@ -12,10 +12,11 @@ import pytest
 
 from jit_middleware.errors import ConfigurationError, RequestError
 from jit_middleware.http.messages import Response
-from jit_middleware.pages import LOGOUT_TOKEN_FIELD, Pages, json_error, redirect, security_headers
+from jit_middleware.pages import LOGOUT_TOKEN_FIELD, Pages, Ways, json_error, redirect, security_headers
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}&amp;"
 VOID = {"meta", "input", "br", "hr", "img", "link"}
+EVERYWHERE = Ways(login="/_jit/login", retry="/_jit/login?next=/a", someone_else="/_jit/login/a?someone=else", home="/")
 SHIPPED = Path(__import__("jit_middleware.pages").pages.__file__).parent / "templates"
 
 
@@ -62,11 +63,13 @@ class Document(HTMLParser):
 def every_page(pages: Pages, text: str = "Plain") -> dict[str, Response]:
     return {
         "chooser": pages.chooser([(text, "/_jit/login/a"), ("Second", "/_jit/login/b")], next="/notes"),
-        "error": pages.error(code=text, message=text, reference=text, status=403, retry_url="/_jit/login"),
+        "error": pages.error(code=text, message=text, reference=text, status=403, ways=EVERYWHERE, is_lost=True),
         "loop": pages.loop(reference=text, retry_url="/_jit/login"),
         "restart": pages.restart(reference=text, retry_url="/_jit/login"),
         "signed_out": pages.signed_out(login_url="/_jit/login"),
-        "confirm_logout": pages.confirm_logout(action_url="/_jit/logout", token=text, form_targets=[]),
+        "confirm_logout": pages.confirm_logout(
+            action_url="/_jit/logout", token=text, form_targets=[], stay_url="/notes"
+        ),
         "confirm_link": pages.confirm_link(
             action_url="/_jit/link/oidc", nonce=text, provider=text, is_wrong=True, form_targets=[]
         ),
@@ -195,7 +198,7 @@ def test_error_shows_code_sentence_reference_and_button(pages: Pages) -> None:
         message="Please try again.",
         reference="R-17",
         status=503,
-        retry_url="/_jit/login?next=/a&b=1",
+        ways=Ways(retry="/_jit/login?next=/a&b=1"),
         headers=[("Retry-After", "5")],
     )
     document = Document(response.body)
@@ -205,9 +208,56 @@ def test_error_shows_code_sentence_reference_and_button(pages: Pages) -> None:
     assert [link["href"] for link in document.all("a")] == ["/_jit/login?next=/a&b=1"]
 
 
-def test_error_without_retry_has_no_button(pages: Pages) -> None:
-    response = pages.error(code="c", message="m", reference="r", status=405, retry_url=None)
+def test_error_without_a_way_on_has_no_button(pages: Pages) -> None:
+    response = pages.error(code="c", message="m", reference="r", status=405)
     assert Document(response.body).all("a") == []
+
+
+def test_error_shows_the_best_way_on_first_and_that_one_stands_out(pages: Pages) -> None:
+    links = Document(pages.error(code="c", message="m", reference="r", status=403, ways=EVERYWHERE).body).all("a")
+    assert [link["href"] for link in links] == [
+        EVERYWHERE.login,
+        EVERYWHERE.retry,
+        EVERYWHERE.someone_else,
+        EVERYWHERE.home,
+    ]
+    assert [link["class"] for link in links] == ["button", "button plain", "button plain", "button plain"]
+    (alone,) = Document(pages.error(code="c", message="m", reference="r", status=404, ways=Ways(home="/")).body).all(
+        "a"
+    )
+    assert (alone["class"], alone["href"]) == ("button", "/")
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "heading"),
+    [
+        ("account_pending", 403, "Your account is not open yet"),
+        ("step_up_refused", 403, "You cannot open this page yet"),
+        ("step_up_required", 401, "Please sign in once more"),
+        ("login_required", 401, "Please sign in first"),
+        ("not_provisioned", 403, "You were not let in"),
+        ("bad_request", 405, "That did not work"),
+        ("error", 500, "Something went wrong"),
+    ],
+)
+def test_error_has_the_heading_of_its_code_or_else_of_its_status(
+    pages: Pages, code: str, status: int, heading: str
+) -> None:
+    assert heading in Document(pages.error(code=code, message="m", reference="r", status=status).body).words
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "//evil.example", "/\\evil.example"])
+@pytest.mark.parametrize("way", ["login", "retry", "someone_else", "home"])
+def test_error_leads_nowhere_else(pages: Pages, way: str, url: str) -> None:
+    with pytest.raises(ValueError, match="link"):
+        pages.error(code="c", message="m", reference="r", status=403, ways=Ways(**{way: url}))
+
+
+def test_restart_promises_the_page_that_was_wanted_only_where_it_is_known(pages: Pages) -> None:
+    known = pages.restart(reference="r", retry_url="/again", leads_back=True)
+    unknown = pages.restart(reference="r", retry_url="/again")
+    assert "you come to the page that you wanted." in Document(known.body).words
+    assert "you come to the front page of Notes." in Document(unknown.body).words
 
 
 def test_loop_names_cookies_https_and_clock(pages: Pages) -> None:
@@ -219,21 +269,25 @@ def test_loop_names_cookies_https_and_clock(pages: Pages) -> None:
 
 def test_confirmation_of_logout_posts_its_token_and_may_go_on_to_the_provider(pages: Pages) -> None:
     targets = ["https://IDP.example:8443/end?x=1", "https://idp.example:8443/other", "http://[::1]:9000/end"]
-    response = pages.confirm_logout(action_url="/_jit/logout", token="t0k3n", form_targets=targets)
+    response = pages.confirm_logout(action_url="/_jit/logout", token="t0k3n", form_targets=targets, stay_url="/a?b")
     document = Document(response.body)
     assert document.all("form") == [{"class": "actions", "method": "post", "action": "/_jit/logout"}]
     assert document.all("input") == [{"type": "hidden", "name": LOGOUT_TOKEN_FIELD, "value": "t0k3n"}]
+    assert [link["href"] for link in document.all("a")] == ["/a?b"]
     policy = header(response, "Content-Security-Policy")
     assert "; form-action 'self' https://idp.example:8443 http://[::1]:9000; " in policy
 
 
 def test_confirmation_for_a_session_that_is_over_says_so_and_has_one_button(pages: Pages) -> None:
-    response = pages.confirm_logout(action_url="/_jit/logout", token="t0k3n", form_targets=[], is_over=True)
+    response = pages.confirm_logout(
+        action_url="/_jit/logout", token="t0k3n", form_targets=[], is_over=True, stay_url="/"
+    )
     document = Document(response.body)
     assert document.all("button") == [{"class": "button", "type": "submit"}]
     assert document.all("input") == [{"type": "hidden", "name": LOGOUT_TOKEN_FIELD, "value": "t0k3n"}]
     assert "is over already" in document.words
     assert "will end" not in document.words
+    assert document.all("a") == []
 
 
 @pytest.mark.parametrize(
@@ -350,6 +404,14 @@ class TestOwnTemplates:
         ("name", "content", "problem"),
         [
             ("error.html", b"{{ no_such_name }}", "no_such_name"),
+            ("error.html", b"{{ 1 if home_url else no_such_name }}", "no_such_name"),
+            ("error.html", b"{{ no_such_name if home_url else 1 }}", "no_such_name"),
+            ("error.html", b"{{ no_such_name if is_lost else 1 }}", "no_such_name"),
+            ("restart.html", b"{{ no_such_name if leads_back else 1 }}", "no_such_name"),
+            ("restart.html", b"{{ 1 if leads_back else no_such_name }}", "no_such_name"),
+            ("confirm_logout.html", b"{{ no_such_name if is_over else 1 }}", "no_such_name"),
+            ("confirm_link.html", b"{{ 1 if is_wrong else no_such_name }}", "no_such_name"),
+            ("chooser.html", b"{{ 1 if choices else no_such_name }}", "no_such_name"),
             ("loop.html", b"{% if %}", "loop.html"),
             ("layout.html", b"\xff\xfe", "UnicodeDecodeError"),
             ("style.css", b"</STYLE ><script>", "markup"),

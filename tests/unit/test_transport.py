@@ -364,10 +364,31 @@ def test_deadline_holds_while_a_name_is_resolved(wire, monkeypatch):
     assert time.monotonic() - began < 0.9
 
 
-def test_refused_connection_is_unreachable(wire):
+def test_refused_connection_is_named(wire):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert wire.refusal(f"http://127.0.0.1:{port}/") == "unreachable"
+    assert wire.refusal(f"http://127.0.0.1:{port}/") == "connection_refused"
+    with pytest.raises(ProviderUnavailable, match=f"127.0.0.1: nobody listens on port {port}"):
+        wire.fetch(f"http://127.0.0.1:{port}/?secret", "POST", b"secret")
+
+
+@pytest.mark.parametrize("failure", [socket.gaierror(socket.EAI_NONAME, "unknown"), UnicodeError("label too long")])
+def test_name_that_does_not_resolve_is_named(wire, monkeypatch, failure):
+    def fail(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    assert wire.refusal("https://op.example/") == "name_unresolved"
+    with pytest.raises(ProviderUnavailable, match=r"op\.example: the name does not resolve"):
+        wire.fetch("https://op.example/")
+
+
+def test_server_without_tls_is_named(kind, serve):
+    server = serve(lambda server, connection, number: connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n"))
+    wire = Wire(kind)
+    with pytest.raises(ProviderUnavailable, match=r"unreachable: localhost: no TLS \(WRONG_VERSION_NUMBER"):
+        wire.fetch(f"https://localhost:{server.port}/")
+    wire.close()
 
 
 # --- kept connections ---------------------------------------------------------------------------------------------
@@ -575,7 +596,7 @@ def test_who_gives_up_a_name_takes_the_answer_from_nobody(serve, silence):
 
     cancelled, *others = wire.run(story())
     assert isinstance(cancelled, asyncio.CancelledError)
-    assert [each.reason for each in others] == ["unreachable"] * 2
+    assert [each.reason for each in others] == ["name_unresolved"] * 2
     assert silence.asked == 1
     wire.close()
 
@@ -760,11 +781,15 @@ def test_https_with_a_known_certificate(kind, serve, certificate):
 def test_unknown_certificate_and_wrong_name_are_refused(kind, serve, certificate, monkeypatch):
     server = serve(over_tls(certificate))
     wire = Wire(kind)
-    assert wire.refusal(f"https://localhost:{server.port}/") == "unreachable"
+    with pytest.raises(ProviderUnavailable, match=r"localhost: self.signed certificate; SSL_CERT_FILE") as unknown:
+        wire.fetch(f"https://localhost:{server.port}/")
+    assert unknown.value.reason == "certificate_untrusted"
     wire.close()
     wire = Wire(kind, ssl_context=ssl.create_default_context(cafile=certificate), private_hosts={"other.example"})
     resolves_to(monkeypatch, ["127.0.0.1"])
-    assert wire.refusal(f"https://other.example:{server.port}/") == "unreachable"
+    with pytest.raises(ProviderUnavailable, match=r"not valid for 'other\.example'") as misnamed:
+        wire.fetch(f"https://other.example:{server.port}/")
+    assert misnamed.value.reason == "certificate_untrusted"
     assert server.requests == []
     wire.close()
 

@@ -90,7 +90,7 @@ async def pushed_authorization_url(
     except NotStrictJSON:
         raise ProviderUnavailable(Reason.PUSHED_REQUEST_FAILED, f"status {answer.status}") from None
     if "error" in document and answer.status < 500:
-        raise refused(document["error"])
+        raise refused(document["error"], client=client.settings)
     reference = document.get("request_uri")
     if answer.status not in {200, 201} or not isinstance(reference, str) or not _REQUEST_URI.fullmatch(reference):
         raise ProviderUnavailable(Reason.PUSHED_REQUEST_FAILED, f"status {answer.status}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -15,7 +15,9 @@ from jit_middleware.errors import ConfigurationError, Fault, VerificationError
 from jit_middleware.http.form import written
 from jit_middleware.model import JSON
 from jit_middleware.ports import Clock, Fetch, Fetched, TokenSource, Transport
+from jit_middleware.records import dataclass
 from jit_middleware.settings.connections import OIDCConnection
+from jit_middleware.settings.table import OIDC
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.jws import sign_token
 from jit_middleware.sso.oidc.metadata import ProviderMetadata
@@ -69,6 +71,19 @@ class ClientAuthentication:
         self._tokens = tokens
         self._basic = _basic(connection.client_id, connection.client_secret or "")
         self._key = _read_own_key(connection.private_key, connection.name) if connection.private_key else None
+
+    @property
+    def settings(self) -> str:
+        """What the operator has said of the client, by name, for a provider that does not accept it."""
+        connection = self._connection
+        names = ["client_id"]
+        if connection.private_key is not None:
+            names.append("private_key")
+        elif connection.client_secret is not None:
+            names.append("client_secret")
+        if connection.name == OIDC:
+            names = [f"JIT_OIDC_{name.upper()}" for name in names]
+        return f"{' or '.join(names)} (connection {connection.name})"
 
     async def post(
         self, url: str, form: Mapping[str, str], metadata: ProviderMetadata, *, deadline: float = _DEADLINE

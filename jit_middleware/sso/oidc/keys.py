@@ -9,12 +9,13 @@ joserfc is imported when there is a key to read, not when the application starts
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from jit_middleware.errors import JudgedLater, ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
 from jit_middleware.ports import Clock, Fetch, Locks, Transport
+from jit_middleware.records import dataclass
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.budget import FetchBudget
 from jit_middleware.sso.oidc.jws import SignedToken

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import JSON
 from jit_middleware.ports import Fetch, Transport
+from jit_middleware.records import dataclass
 from jit_middleware.settings.url import is_loopback
 from jit_middleware.sso.json import NotStrictJSON, parse_object
 from jit_middleware.sso.oidc.reasons import Reason

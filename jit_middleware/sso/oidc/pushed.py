@@ -11,13 +11,14 @@ one who may have sent it, and only then what it says.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Final
 
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import JSON, OnceKey
 from jit_middleware.ports import Clock
+from jit_middleware.records import dataclass
 from jit_middleware.sso.oidc.id_token import time_claim
 from jit_middleware.sso.oidc.jws import read_token
 from jit_middleware.sso.oidc.keys import ProviderKeys

@@ -7,7 +7,7 @@ import enum
 import re
 from typing import Final
 
-from jit_middleware.errors import ProviderRefused
+from jit_middleware.errors import ClientRefused, ProviderRefused
 
 _SHOWABLE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -85,7 +85,12 @@ class Reason(enum.StrEnum):
     USERINFO_SUBJECT_MISMATCH = "userinfo_subject_mismatch"  # claims about somebody else
 
 
-def refused(code: object) -> ProviderRefused:
-    """The provider's own refusal, under its OAuth error code (RFC 6749 §4.1.2.1, §5.2) if that is fit to be logged."""
+def refused(code: object, *, client: str = "") -> ProviderRefused:
+    """The provider's own refusal, under its OAuth error code (RFC 6749 §4.1.2.1, §5.2) if that is fit to be logged.
+
+    ``client`` names the settings by which we have authenticated, where we have: what it refuses may be these.
+    """
+    if client and code == "invalid_client":
+        return ClientRefused("invalid_client", f"the provider does not accept {client}")
     showable = isinstance(code, str) and _SHOWABLE.fullmatch(code)
     return ProviderRefused(str(code) if showable else Reason.PROVIDER_ERROR)

@@ -41,15 +41,16 @@ async def exchange_code(
         "redirect_uri": redirect_uri,
         "code_verifier": code_verifier,
     }
-    return judge_tokens(await client.post(metadata.token_endpoint, form, metadata))
+    return judge_tokens(await client.post(metadata.token_endpoint, form, metadata), client=client.settings)
 
 
-def judge_tokens(answer: Fetched) -> Tokens:
-    """The tokens in this answer, by the rules of RFC 6749 §5 and OIDC Core §3.1.3.3."""
-    return _read_tokens(_read_answer(answer))
+def judge_tokens(answer: Fetched, *, client: str = "") -> Tokens:
+    """The tokens in this answer, by the rules of RFC 6749 §5 and OIDC Core §3.1.3.3; ``client`` names the settings that
+    may be refused."""
+    return _read_tokens(_read_answer(answer, client))
 
 
-def _read_answer(answer: Fetched) -> Mapping[str, JSON]:
+def _read_answer(answer: Fetched, client: str) -> Mapping[str, JSON]:
     if answer.status >= 500 or answer.status == 429:
         raise ProviderUnavailable(Reason.TOKEN_ENDPOINT_FAILED, f"status {answer.status}")
     try:
@@ -57,7 +58,7 @@ def _read_answer(answer: Fetched) -> Mapping[str, JSON]:
     except NotStrictJSON as problem:
         raise ProviderUnavailable(Reason.TOKEN_ANSWER_NOT_JSON, f"status {answer.status}: {problem}") from None
     if "error" in document:
-        raise refused(document["error"])
+        raise refused(document["error"], client=client)
     if answer.status != 200:
         raise ProviderUnavailable(Reason.TOKEN_ENDPOINT_FAILED, f"status {answer.status}")
     return document
@@ -90,7 +91,8 @@ async def use_refresh_token(
     What else it answers is not looked at. Raises ``ProviderRefused``, ``VerificationError`` or ``ProviderUnavailable``.
     """
     form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    document = _read_answer(await client.post(metadata.token_endpoint, form, metadata, deadline=_REFRESH_DEADLINE))
+    answer = await client.post(metadata.token_endpoint, form, metadata, deadline=_REFRESH_DEADLINE)
+    document = _read_answer(answer, client.settings)
     _read_access_token(document)
     return _refresh_token(document)
 

@@ -222,7 +222,7 @@ class SAMLStrategy:
             clock_skew=self._connection.clock_skew,
             decryption_keys=self._keys,
         )
-        return await self._offload(lambda: read_logout(message, self._connection, expected))
+        return await self._offload(lambda: read_logout(message, expected))
 
     async def logout_answer(self, request: LogoutRequested) -> Onward | None:
         idp = await self._idp.get()

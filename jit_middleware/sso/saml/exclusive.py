@@ -9,12 +9,12 @@ this signature, exclusively canonicalized (SAML Core §5.4).
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 
 from jit_middleware.errors import VerificationError
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.keys import ALGORITHMS, DIGESTS, SignatureAlgorithm, TrustedKey
 from jit_middleware.sso.saml.names import ENVELOPED, EXC_C14N, dsig
 from jit_middleware.sso.saml.reasons import Reason

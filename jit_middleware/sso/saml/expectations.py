@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.keys import SPKey
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 from jit_middleware.model import Claims, OnceKey, VerifiedIdentity
+from jit_middleware.records import dataclass
 from jit_middleware.settings import SAMLConnection
 from jit_middleware.sso.saml.attributes import claims_of, searched
 from jit_middleware.sso.saml.expectations import VerifiedAssertion

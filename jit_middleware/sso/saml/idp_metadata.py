@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from lxml import etree
 
 from jit_middleware.errors import VerificationError
+from jit_middleware.records import dataclass
 from jit_middleware.settings.url import is_loopback
 from jit_middleware.sso.saml.names import METADATA, PROTOCOL, dsig
 from jit_middleware.sso.saml.signature import verify_enveloped

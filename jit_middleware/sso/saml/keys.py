@@ -6,7 +6,7 @@ it is a container for a key that the configuration trusts (SAML Metadata Interop
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from jit_middleware.errors import ConfigurationError, Fault
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.names import DSIG_MORE, DSIG_MORE_2007, XENC
 
 PublicKey: TypeAlias = rsa.RSAPublicKey | ec.EllipticCurvePublicKey

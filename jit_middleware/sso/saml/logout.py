@@ -7,7 +7,7 @@ URLs, when, and whether it was seen before. Nothing in it is acted on before tha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Final, Literal
 from urllib.parse import unquote_plus
@@ -16,7 +16,7 @@ from lxml import etree
 
 from jit_middleware.errors import VerificationError
 from jit_middleware.model import OnceKey
-from jit_middleware.settings import SAMLConnection
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.decryption import open_encrypted
 from jit_middleware.sso.saml.identity import KnownName, person_name, session_name
 from jit_middleware.sso.saml.instants import instant as time_of
@@ -86,16 +86,14 @@ def logout_response(in_response_to: str, message_id: str, *, sp_entity_id: str, 
 # --- what the provider says ---------------------------------------------------------------------------------------
 
 
-def read_logout(
-    given: LogoutMessage, connection: SAMLConnection, expected: LogoutExpectations
-) -> LogoutRequested | LogoutAnswered:
+def read_logout(given: LogoutMessage, expected: LogoutExpectations) -> LogoutRequested | LogoutAnswered:
     """The verified message. Raises ``VerificationError``."""
     kind, root, relay_state = _verified(given, expected.idp_certificates)
     if relay_state is not None and len(relay_state) > _LONGEST_RELAY_STATE:
         raise VerificationError("relay_state_too_long")
     issued = _judge_message(root, kind, expected)
     if kind == "SAMLRequest":
-        return _request(root, issued, relay_state, connection, expected)
+        return _request(root, issued, relay_state, expected)
     return _answer(root, relay_state)
 
 
@@ -148,13 +146,7 @@ def _judge_message(root: Element, kind: Kind, expected: LogoutExpectations) -> i
     return issued
 
 
-def _request(
-    root: Element,
-    issued: int,
-    relay_state: str | None,
-    connection: SAMLConnection,
-    expected: LogoutExpectations,
-) -> LogoutRequested:
+def _request(root: Element, issued: int, relay_state: str | None, expected: LogoutExpectations) -> LogoutRequested:
     if is_over(optional_instant(root, "NotOnOrAfter"), expected.now, expected.clock_skew):
         raise VerificationError("logout_expired", "its NotOnOrAfter has passed")
     name = _name_id(root, expected.decryption_keys)
@@ -168,16 +160,11 @@ def _request(
         idp=expected.idp_entity_id,
         sp=expected.sp_entity_id,
     )
-    indexes = [_text(each) for each in root.findall(samlp("SessionIndex"))]
-    if len(indexes) > _MOST_SESSIONS:
-        raise VerificationError(Reason.XML_TOO_COMPLEX, "session indexes")
     message_id = root.get("ID", "")
     return LogoutRequested(
         message_id=message_id,
-        issuer=expected.idp_entity_id,
-        idp_sessions=tuple(session_name(kept, index) for index in indexes),
+        idp_sessions=_sessions(root, kept),
         idp_session_prefix=person_name(kept),
-        subject=kept if connection.subject.attribute is None else None,
         relay_state=relay_state,
         once=OnceKey(
             "saml_logout",
@@ -185,6 +172,19 @@ def _request(
             issued + MOST_AGE + 2 * expected.clock_skew,
         ),
     )
+
+
+def _sessions(root: Element, kept: str) -> tuple[str, ...]:
+    """The sessions of this name that are meant; none stands for all of them.
+
+    With any that has a SessionIndex goes the one whose assertion had none: there are providers that tell it in logout
+    messages alone, and nobody could say which session that was. An empty index names nothing (Core §1.3.1).
+    """
+    found = root.findall(samlp("SessionIndex"))
+    if len(found) > _MOST_SESSIONS:
+        raise VerificationError(Reason.XML_TOO_COMPLEX, "session indexes")
+    indexes = [index for each in found if (index := _text(each))]
+    return tuple(session_name(kept, index) for index in (*indexes, None)) if indexes else ()
 
 
 def _answer(root: Element, relay_state: str | None) -> LogoutAnswered:

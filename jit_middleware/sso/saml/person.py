@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
 from jit_middleware.errors import VerificationError
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.expectations import Expectations
 from jit_middleware.sso.saml.names import PERSISTENT, PERSON_FORMATS, UNSPECIFIED, assertion
 from jit_middleware.sso.saml.reasons import Reason

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from base64 import b64encode
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Literal
 from urllib.parse import quote_plus, unquote_to_bytes
 
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from jit_middleware.errors import VerificationError
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.exclusive import signature_of, verified
 from jit_middleware.sso.saml.keys import ALGORITHMS, SPKey, private_key, trusted_keys
 from jit_middleware.sso.saml.names import DSIG, DSIG_MORE, ENVELOPED, EXC_C14N, XENC, assertion, dsig

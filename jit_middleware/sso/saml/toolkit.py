@@ -15,7 +15,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from contextvars import ContextVar
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +25,7 @@ import xmlsec
 from lxml import etree
 
 from jit_middleware.errors import ConfigurationError, Fault, VerificationError
+from jit_middleware.records import dataclass
 from jit_middleware.sso.saml.expectations import Expectations
 from jit_middleware.sso.saml.keys import TrustedKey
 from jit_middleware.sso.saml.names import ASSERTION, DSIG, METADATA, PROTOCOL, XENC, XENC11, assertion

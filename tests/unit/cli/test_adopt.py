@@ -13,9 +13,9 @@ from jit_middleware.keyring import Keyring
 from jit_middleware.model import IdentityLink, Prelink, Profile, Status
 from jit_middleware.ports import Transaction
 from jit_middleware.provisioning.invitations import PURPOSE, Invitations
-from tests.unit.cli.test_ledger_commands import FIVE, Place, place
+from tests.unit.cli.test_ledger_commands import FIVE, Place, bare_place, place
 
-__all__ = ["place"]
+__all__ = ["bare_place", "place"]
 
 pytestmark = [pytest.mark.usefixtures("domains"), pytest.mark.slow]
 OTHER_STORE = """
@@ -90,6 +90,7 @@ def test_report_reads_every_page_of_a_store_that_lists_its_users(
     write(tmp_path, OTHER_STORE, "other_store.py")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("JIT_USER_STORE", "other_store:Listing")
+    place.run("migrate")
     said = place.json("adopt", "report")
     assert isinstance(said, dict)
     assert [verdict["user"] for verdict in said["verdicts"]] == ["1", "2", "3"]
@@ -247,6 +248,7 @@ def test_link_finds_the_user_of_an_outside_store(place: Place, tmp_path: Path, m
     write(tmp_path, OTHER_STORE.replace("other", "third"), "third_store.py")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("JIT_USER_STORE", "third_store:Store")
+    place.run("migrate")
     said = place.json("users", "link", "user2@example.org")
     assert isinstance(said, dict)
     assert said["user"] == "2"

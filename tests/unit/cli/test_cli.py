@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import json
+import os
+import socket
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from jit_middleware.asgi import JITMiddleware as ASGIMiddleware
 from jit_middleware.cli import main
-from jit_middleware.cli import run as run_command
-from jit_middleware.cli.live import check_user_store
+from jit_middleware.cli.live import check_database, check_redis, check_user_store
 from jit_middleware.cli.terminal import columns, plain, positive
 from jit_middleware.settings import Settings
 from jit_middleware.settings.values import secret_keys
+from jit_middleware.wrapped import world_of
 from jit_middleware.wsgi import JITMiddleware as WSGIMiddleware
+from jit_middleware_sqlalchemy import migrate
 
 FIVE = {
     "JIT_PUBLIC_URL": "https://app.example.org",
@@ -191,10 +196,10 @@ class _WSGIObject:
 
 
 def test_interface_of_an_application_is_told_from_its_call() -> None:
-    assert run_command.world_of(_asgi_function) == "asgi"
-    assert run_command.world_of(_ASGIObject()) == "asgi"
-    assert run_command.world_of(_WSGIObject()) == "wsgi"
-    assert run_command.world_of(lambda environ, start_response: []) == "wsgi"
+    assert world_of(_asgi_function) == "asgi"
+    assert world_of(_ASGIObject()) == "asgi"
+    assert world_of(_WSGIObject()) == "wsgi"
+    assert world_of(lambda environ, start_response: []) == "wsgi"
 
 
 wsgi_app = _WSGIObject()
@@ -217,6 +222,41 @@ def importable(configured: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyP
     return configured
 
 
+def test_check_tries_the_templates(
+    configured: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("JIT_TEMPLATES", str(tmp_path))
+    (tmp_path / "loop.html").write_text("{{ no_such_name }}")
+    assert main(["check"]) == 2
+    assert f"{tmp_path}/loop.html" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("eror.html", "error.html"), ("Error.html", "error.html"), ("styles.css", "style.css")]
+)
+def test_check_notices_a_template_whose_name_is_nearly_one_of_ours(
+    configured: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, meant: str
+) -> None:
+    configured.setenv("JIT_TEMPLATES", str(tmp_path))
+    for file in (name, "macros.html", "logo.svg", "loop.html"):
+        (tmp_path / file).write_text("")
+    assert main(["check"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "JIT_TEMPLATES" in line]
+    assert line == f"warning: JIT_TEMPLATES: the file {name} replaces nothing; did you mean {meant}?"
+
+
+@pytest.mark.parametrize("url", ["oracle://u:hunter2@h/n", "sqlite://"])
+def test_check_refuses_a_database_that_cannot_serve(
+    configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    configured.setenv("JIT_DATABASE_URL", url)
+    assert main(["check"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("JIT_DATABASE_URL: ")
+    assert "Fix: " in said
+    assert "hunter2" not in said
+
+
 class _Server(ModuleType):
     """Stands for waitress and uvicorn."""
 
@@ -224,11 +264,12 @@ class _Server(ModuleType):
         super().__init__("server")
         self.served: list[tuple[object, str, int]] = []
 
-    def serve(self, app: object, *, host: str, port: int, proxy_headers: bool = False) -> None:
+    def run(self, app: object, *, host: str, port: int, proxy_headers: bool) -> None:
         assert proxy_headers is False
         self.served.append((app, host, port))
 
-    run = serve
+    def create_server(self, app: object, *, host: str, port: int) -> SimpleNamespace:
+        return SimpleNamespace(run=lambda: self.served.append((app, host, port)))
 
 
 @pytest.mark.parametrize(
@@ -249,6 +290,29 @@ def test_run_serves_the_wrapped_application(
     ((served, *where),) = standin.served
     assert isinstance(served, middleware)
     assert where == [host, port]
+
+
+def test_run_ends_with_2_when_uvicorn_gives_up(
+    importable: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise SystemExit(3)
+
+    importable.setitem(sys.modules, "uvicorn", SimpleNamespace(run=run))
+    assert main(["run", "legacy:asgi_app"]) == 2
+    assert capsys.readouterr().err == "uvicorn could not start on 127.0.0.1 port 8000.\n"
+
+
+@pytest.mark.parametrize(("app", "server"), [("legacy:wsgi_app", "waitress"), ("legacy:asgi_app", "uvicorn")])
+def test_run_serves_below_the_mount_path(importable: pytest.MonkeyPatch, app: str, server: str) -> None:
+    standin = _Server()
+    importable.setenv("JIT_PUBLIC_URL", "http://localhost:5005/legacy")
+    importable.setitem(sys.modules, server, standin)
+    assert main(["run", app]) == 0
+    ((served, *_),) = standin.served
+    assert getattr(served, "__qualname__", "").partition(".")[0] == (
+        "wsgi_below" if server == "waitress" else "asgi_below"
+    )
 
 
 def test_run_calls_a_factory_once(importable: pytest.MonkeyPatch) -> None:
@@ -272,6 +336,45 @@ def test_run_without_uvicorn_says_what_to_install(
     importable.setitem(sys.modules, "uvicorn", None)
     assert main(["run", "legacy:asgi_app"]) == 2
     assert "pip install uvicorn" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [("127.0.0.1", "something else listens there. Fix: end that"), ("no-host.invalid", "Fix: choose another --host")],
+)
+def test_run_says_where_it_cannot_listen(
+    importable: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, why: str
+) -> None:
+    importable.setitem(sys.modules, "waitress", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["run", "legacy:wsgi_app", "--host", host, "--port", str(port)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Cannot listen on {host} port {port}: ")
+    assert why in said
+    assert "Serving" not in said
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        (OSError(errno.EADDRINUSE, "Address already in use"), "something else listens there. Fix: end that"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied. Fix: choose another --host or --port"),
+        (ValueError("Invalid host/port specified."), "Invalid host/port specified. Fix: choose another --host or"),
+    ],
+    ids=["taken", "forbidden", "unknown"],
+)
+def test_run_says_so_before_waitress_serves(
+    importable: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], refusal: Exception, why: str
+) -> None:
+    def create_server(*_: object, **__: object) -> None:
+        raise refusal
+
+    importable.setitem(sys.modules, "waitress", SimpleNamespace(create_server=create_server))
+    assert main(["run", "legacy:wsgi_app"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"Cannot listen on 127.0.0.1 port 8000: {why}")
+    assert "Serving" not in said
 
 
 def test_run_names_an_application_that_is_not_there(
@@ -306,6 +409,7 @@ def test_check_tells_the_policy_that_is_in_force(
         "JIT_GROUP_ROLES": '{"g1": ["editor"]}',
         "JIT_PRIVILEGED_ROLES": "admin",
         "JIT_LINK_UNTIL": "2030-12-31",
+        "JIT_STEP_UP": '[{"paths": ["/admin/*"], "max_age": "10m"}]',
         "JIT_CLAIM_FILTER": "hd == 'example.org'",
     }.items():
         configured.setenv(name, value)
@@ -315,7 +419,12 @@ def test_check_tells_the_policy_that_is_in_force(
         "seat_limit: 5",
         "seats_when_full: minimal_role",
         "minimal_role: guest",
-        "creation_rate: 30/60s",
+        "creation_rate: 30/1m",
+        "creation_alarm: 100/1h",
+        "session_idle: 1h",
+        "session_absolute: 12h",
+        "revocation_max_staleness: 1s",
+        "step_up: paths /admin/*, acr -, max_age 10m",
         "group_roles: g1 editor",
         "privileged_roles: admin",
         "claim_filter: hd == 'example.org'",
@@ -327,6 +436,7 @@ def test_check_notes_that_no_role_is_privileged(
     configured: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is for the operator to say which roles have to wait for a new login; not saying so is no error."""
+    configured.setenv("JIT_DATABASE_URL", "sqlite:////srv/app/jit.db")
     assert main(["check"]) == 0
     assert "note:" not in capsys.readouterr().err
     configured.setenv("JIT_DEFAULT_ROLES", "viewer")
@@ -341,6 +451,68 @@ def test_check_notes_that_no_role_is_privileged(
     told = capsys.readouterr()
     assert "note:" not in told.err
     assert "privileged_roles: *" in told.out.splitlines()
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+@pytest.mark.parametrize(
+    "command", [["keygen"], ["check", "--json"], ["users", "list"], ["audit", "list"]], ids=" ".join
+)
+def test_what_cannot_be_printed_is_said_in_one_line(command: list[str], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'jit.db'}"
+    environment = {**os.environ, **FIVE, "JIT_DATABASE_URL": url, "PYTHONPATH": os.pathsep.join(sys.path)}
+    migrate(url)
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from jit_middleware.cli import main; sys.exit(main())", *command],
+            stdout=full, stderr=subprocess.PIPE, text=True, env=environment, check=False,
+        )  # fmt: skip
+    said = [line for line in done.stderr.splitlines() if not line.startswith("note:")]
+    assert (done.returncode, said) == (2, ["Standard output cannot be written (No space left on device)."])
+
+
+def test_version_is_that_of_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "jit_middleware-7.8.9.dist-info").mkdir()
+    (tmp_path / "jit_middleware-7.8.9.dist-info" / "METADATA").write_text("Name: jit-middleware\nVersion: 7.8.9\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == "jit-middleware 7.8.9\n"
+    assert main(["--help"]) == 0
+    assert "--version" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [["users", "link", "ada"], ["explain", "x.json"]])
+def test_a_connection_that_is_not_there_is_answered_with_those_that_are(
+    configured: pytest.MonkeyPatch, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path / 'jit.db'}")
+    migrate(f"sqlite:///{tmp_path / 'jit.db'}")
+    assert main([*command, "--connection", "nope"]) == 2
+    assert capsys.readouterr().err == "There is no connection 'nope'; there is: oidc.\n"
+
+
+def test_a_wrong_length_of_time_is_answered_with_the_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["users", "link", "ada", "--valid", "1 day"]) == 2
+    assert "'1 day' is not a length of time. Fix: write a number and a unit" in capsys.readouterr().err
+
+
+def test_check_live_tells_redis_without_its_library_once(
+    configured: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path / 'jit.db'}")
+    configured.setenv("JIT_REDIS_URL", "redis://cache.invalid")
+    migrate(f"sqlite:///{tmp_path / 'jit.db'}")
+    configured.setitem(sys.modules, "redis", None)
+    for name in [name for name in sys.modules if name.startswith("jit_middleware_redis")]:
+        configured.delitem(sys.modules, name)
+    settings = Settings.load()
+    assert check_database(settings).ok
+    (step,) = check_redis(settings)
+    assert not step.ok
 
 
 def test_check_live_names_a_user_store_that_is_not_there(configured: pytest.MonkeyPatch) -> None:
@@ -412,5 +584,6 @@ def test_a_name_that_only_the_applications_own_store_knows_is_answered_with_what
     configured.chdir(tmp_path)
     configured.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path / 'ledger.db'}")
     configured.setenv("JIT_USER_STORE", "people_of_theirs:People")
+    (tmp_path / "ledger.db").touch()
     assert main(["sessions", "revoke", "--user", "ann"]) == 1
     assert "no user with the id 'ann'" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from jit_middleware.cli import main
 from jit_middleware.model import Profile
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware_sqlalchemy import SQLAlchemyLedger, SQLAlchemyUserStore
+from tests.databases import prepared
 
 CLAIMS = {
     "sub": "ada-1",
@@ -37,6 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "JIT_ROLE_RULES": '[{"id": "ops", "when": "contains(groups, \'ops\')", "grant": ["operator"]}]',
     }.items():
         monkeypatch.setenv(name, value)
+    prepared(tmp_path / "jit.db")
     return tmp_path
 
 
@@ -129,6 +131,26 @@ def test_wrong_use_is_said_so(place: Path, arguments: list[str], capsys: pytest.
 def test_an_unknown_connection_names_those_there_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", pasted(place, CLAIMS), "--connection", "okta"]) == 2
     assert "oidc" in capsys.readouterr().err
+
+
+def test_before_there_is_a_database_the_first_login_is_explained_and_none_is_made(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "jit.db").unlink()
+    assert main(["explain", pasted(place, CLAIMS)]) == 0
+    told = capsys.readouterr()
+    assert "outcome    a new user is created" in told.out
+    assert f"note: there is no database {place / 'jit.db'}" in told.err
+    assert [each.name for each in place.iterdir()] == ["claims.json"]
+
+
+@pytest.mark.parametrize("reference", ["-abc", "--json", "-h", "---"])
+def test_a_reference_that_looks_like_an_option_is_one(
+    place: Path, reference: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert place
+    assert main(["explain", "--reference", reference]) == 1
+    assert f"knows no reference {reference!r}" in capsys.readouterr().err
 
 
 def test_an_unknown_reference_is_a_no(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

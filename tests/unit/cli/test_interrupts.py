@@ -51,6 +51,7 @@ def press() -> None:
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    (tmp_path / "jit.db").touch()
     yield Settings.load(env=FIVE | {"JIT_DATABASE_URL": f"{request.param}:///{tmp_path / 'jit.db'}"})
     signal.signal(signal.SIGINT, before)
 
@@ -253,6 +254,7 @@ def test_who_ignores_ctrl_c_goes_on_doing_so() -> None:
 def test_a_command_ends_with_130_and_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "jit.db").touch()
     for name, value in (FIVE | {"JIT_DATABASE_URL": f"sqlite:///{tmp_path / 'jit.db'}"}).items():
         monkeypatch.setenv(name, value)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -280,6 +282,7 @@ sys.exit(main(["audit", "export"]))
 
 
 def test_a_process_hears_it_while_a_driver_works(tmp_path: Path) -> None:
+    (tmp_path / "jit.db").touch()
     environment = os.environ | FIVE | {"JIT_DATABASE_URL": f"sqlite:///{tmp_path / 'jit.db'}"}
     program = PROGRAM.format(path=[str(ROOT), str(ROOT / "adapters")])
     process = subprocess.Popen(

@@ -28,6 +28,7 @@ from jit_middleware.ports import Ledger, Transaction
 from jit_middleware.settings import Settings
 from jit_middleware.system import SystemClock, SystemTokens
 from jit_middleware_sqlalchemy import PATIENT, SQLAlchemyLedger
+from tests.databases import prepared
 
 pytestmark = pytest.mark.slow
 
@@ -139,23 +140,32 @@ class Place:
 
 
 @pytest.fixture(params=["sqlite", pytest.param("sqlite+aiosqlite", marks=pytest.mark.slow)])
-def place(
+def bare_place(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Place:
+    """Where nothing is yet, not even a database."""
     url = f"{request.param}:///{tmp_path / 'jit.db'}"
     for name, value in {**FIVE, "JIT_DATABASE_URL": url}.items():
         monkeypatch.setenv(name, value)
     return Place(url, capsys)
 
 
-def test_migrate_makes_the_schema_once(place: Place) -> None:
-    code, out, _ = place.run("migrate")
+@pytest.fixture
+def place(bare_place: Place, tmp_path: Path) -> Place:
+    """With the schema, which takes longer to make than many a test does."""
+    prepared(tmp_path / "jit.db")
+    return bare_place
+
+
+def test_migrate_makes_the_schema_once(bare_place: Place) -> None:
+    code, out, _ = bare_place.run("migrate")
     assert code == 0
     assert "applied 0001" in out
-    assert place.json("migrate") == {"database": place.json("check")["settings"]["database"], "applied": []}  # type: ignore[index]
+    assert bare_place.json("migrate") == {"database": bare_place.json("check")["settings"]["database"], "applied": []}  # type: ignore[index]
 
 
 def test_users_are_listed(place: Place) -> None:
+    place.run("migrate")
     assert place.json("users", "list") == []
     ids = {place.user("ada"), place.user("eve")}
     said = place.json("users", "list")
@@ -415,9 +425,9 @@ def test_an_event_that_is_not_there_is_named_as_a_wrong_after(place: Place, verb
     assert "--after: there is no event 'event-99999'." in error
 
 
-@pytest.mark.usefixtures("place")
-def test_commands_give_the_database_the_time_it_takes() -> None:
+def test_commands_give_the_database_the_time_it_takes(place: Place) -> None:
     """An export, a prune or an adoption may take longer than a request may wait."""
+    place.run("migrate")
 
     async def waits(ledger: Ledger) -> object:
         return cast("SQLAlchemyLedger", ledger).database.waits
@@ -432,6 +442,59 @@ def test_events_are_selected(place: Place) -> None:
     assert [json.loads(line)["id"] for line in out.splitlines()] == ["event-00003", "event-00009"]
     assert len(place.run("audit", "list", "--limit", "5", "--json")[1].splitlines()) == 5
     assert len(place.run("audit", "list")[1].splitlines()) == 13
+
+
+def listed(out: str) -> list[str]:
+    return [json.loads(line)["id"] for line in out.splitlines()]
+
+
+def test_the_newest_events_are_listed_in_the_order_they_were_recorded(place: Place) -> None:
+    events(place, 2005)
+    code, out, err = place.run("audit", "list", "--last", "3", "--json")
+    assert (code, listed(out)) == (0, ["event-02002", "event-02003", "event-02004"])
+    assert err == "There are older events: raise --last.\n"
+    _, out, _ = place.run("audit", "list", "--last", "2", "--type", "login.refused", "--user", "u0", "--json")
+    assert listed(out) == ["event-01995", "event-02001"]
+    _, out, err = place.run("audit", "list", "--last", "9", "--after", "event-02002", "--json")
+    assert (listed(out), err) == (["event-02003", "event-02004"], "")
+
+
+def test_a_list_that_is_not_whole_says_how_it_goes_on(place: Place) -> None:
+    events(place, 12)
+    code, out, err = place.run("audit", "list", "--limit", "5", "--json")
+    assert (code, listed(out)[-1]) == (0, "event-00004")
+    assert err == "There are more events: --after event-00004 goes on, --last 5 shows the newest.\n"
+    assert place.run("audit", "list", "--limit", "7", "--after", "event-00004")[2] == ""
+    assert place.run("audit", "list", "--limit", "6", "--after", "event-00004")[2] != ""
+    _, _, err = place.run("audit", "list", "--type", "login.refused", "--limit", "6")
+    assert err == "", "others than those that were asked for are not more"
+    assert place.run("audit", "list")[2] == ""
+    assert place.run("audit", "list", "--last", "12")[2] == ""
+    assert place.run("audit", "list", "--last", "5", "--limit", "5")[0] == 2
+
+
+def test_events_are_selected_by_the_name_of_their_user_too(place: Place) -> None:
+    ada, eve = place.user("ada", email="ada@example.org"), place.user("eve")
+
+    async def work(tx: Transaction) -> None:
+        for number, user in enumerate((ada, eve, "gone")):
+            await tx.append_audit(AuditEvent(f"event-{number}", "login.refused", at=number, user_id=user))
+
+    place.work(work)
+    for name in ("ada", "ada@example.org", ada):
+        code, out, _ = place.run("audit", "list", "--type", "login.refused", "--user", name, "--json")
+        assert (code, listed(out)) == (0, ["event-0"])
+    assert listed(place.run("audit", "export", "--user", "eve", "--type", "login.refused")[1]) == ["event-1"]
+    _, out, _ = place.run("audit", "list", "--user", "gone", "--json")
+    assert listed(out) == ["event-2"], "the trail knows ids of users who are no more"
+
+
+@pytest.mark.parametrize("verb", ["list", "export"])
+def test_events_of_nobody_are_not_taken_for_no_events(place: Place, verb: str) -> None:
+    place.user("ada")
+    code, out, err = place.run("audit", verb, "--user", "nobody")
+    assert (code, out) == (1, "")
+    assert "There is no user 'nobody'" in err
 
 
 @pytest.mark.parametrize("verb", ["list", "export"])
@@ -463,6 +526,13 @@ def test_export_to_a_file_that_cannot_be_written_is_wrong_use(place: Place, tmp_
 def test_session_whose_id_looks_like_an_option_is_revoked(place: Place, name: str) -> None:
     place.user("ada", session=name)
     assert place.json("sessions", "revoke", "--session", name) == {"ended": 1}
+
+
+def test_a_step_that_was_taken_before_is_not_told_as_news(place: Place) -> None:
+    place.user("ada")
+    assert place.run("users", "suspend", "ada")[1] == "ada was active and is suspended now.\n"
+    assert place.run("users", "suspend", "ada")[:2] == (0, "ada is suspended already.\n")
+    assert place.run("users", "deactivate", "ada")[1] == "ada was suspended and is deprovisioned now.\n"
 
 
 def test_each_way_out_names_the_way_in(place: Place) -> None:
@@ -610,10 +680,65 @@ def test_user_whose_name_looks_like_an_option_is_shown(place: Place, name: str) 
 
 
 def test_unreachable_database_is_answered_no(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path}/absent/jit.db")
+    (tmp_path / "directory.db").mkdir()
+    monkeypatch.setenv("JIT_DATABASE_URL", f"sqlite:///{tmp_path}/directory.db")
     code, out, err = place.run("users", "list")
     assert (code, out) == (1, "")
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["users", "list"],
+        ["users", "show", "ada"],
+        ["users", "suspend", "ada"],
+        ["sessions", "list"],
+        ["sessions", "revoke", "--all", "--yes"],
+        ["audit", "list"],
+        ["audit", "export"],
+        ["adopt", "list"],
+        ["explain", "--reference", "x"],
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_is_not_there_is_named_and_not_made(
+    bare_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("JIT_DATABASE_URL", "sqlite:///jit.db")
+    code, out, err = bare_place.run(*command)
+    assert (code, out) == (2, "")
+    assert f"JIT_DATABASE_URL: there is no database {elsewhere / 'jit.db'}." in err
+    assert "jit-middleware migrate" in err
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_migrate_makes_the_database_that_is_not_there(bare_place: Place) -> None:
+    assert bare_place.run("users", "list")[0] == 2
+    assert bare_place.run("migrate")[0] == 0
+    assert bare_place.run("users", "list")[0] == 0
+
+
+def test_check_tells_where_the_database_is_and_makes_none(
+    bare_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert f"database_file: {tmp_path / 'jit.db'}" in bare_place.run("check")[1]
+    assert "relative" not in bare_place.run("check")[2]
+    monkeypatch.setenv("JIT_DATABASE_URL", "sqlite:///jit.db")
+    code, out, err = bare_place.run("check")
+    assert (code, f"database_file: {tmp_path / 'jit.db'}" in out) == (0, True)
+    assert f"note: JIT_DATABASE_URL is relative: from this directory it is {tmp_path / 'jit.db'}" in err
+    out = bare_place.run("check", "--live")[1]
+    assert f"ok    database: {tmp_path / 'jit.db'} is not there yet; the first start will make it" in out
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("JIT_DATABASE_URL", "sqlite:///absent/jit.db")
+    assert f"there is no directory {tmp_path / 'absent'}" in bare_place.run("check", "--live")[1]
+    monkeypatch.setenv("JIT_DATABASE_URL", "postgresql://u:hunter2@db.example/jit")
+    assert "database_file: -" in bare_place.run("check")[1]
 
 
 def test_live_check_reports_provider_and_database(place: Place) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from email.utils import formatdate
 
 import pytest
+from joserfc.jwk import ECKey
 
-from jit_middleware.cli.live import Step, check_connection
+from jit_middleware.cli.live import check_connection
+from jit_middleware.cli.step import Step
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetch, Fetched
 from jit_middleware.settings import OIDCConnection, StepUpRule
@@ -28,6 +30,7 @@ METADATA: Mapping[str, object] = {
     "token_endpoint_auth_methods_supported": ["client_secret_post"],
     "response_modes_supported": ["query"],
 }
+PRIVATE_KEY = json.dumps(ECKey.generate_key("P-256").as_dict(private=True))
 KEYS = {"keys": [{"kty": "RSA", "use": "sig", "n": "AQ", "e": "AQAB"}]}
 
 
@@ -100,6 +103,38 @@ def test_issuer_with_a_path_is_asked_below_it() -> None:
 def test_failed_discovery_is_the_only_step(discovery: Fetched | None) -> None:
     found = steps(discovery=discovery)
     assert set(found) == failing(found) == {"discovery"}
+
+
+@pytest.mark.parametrize(
+    ("reason", "fix"),
+    [
+        ("name_unresolved", "typing errors"),
+        ("connection_refused", "host and port"),
+        ("certificate_untrusted", "SSL_CERT_FILE"),
+        ("deadline", "firewall"),
+        ("url_forbidden", "JIT_PRIVATE_HOSTS"),
+        ("redirected", "leads to"),
+        ("unreachable", "DNS"),
+    ],
+)
+def test_a_provider_that_cannot_be_asked_gets_the_fix_for_that(reason: str, fix: str) -> None:
+    class Away:
+        async def fetch(self, request: Fetch) -> Fetched:
+            raise ProviderUnavailable(reason, "login.example.org: why")
+
+        async def close(self) -> None: ...
+
+    asked = OIDCConnection("oidc", ISSUER, "app", "s")
+    (step,) = asyncio.run(check_connection(asked, transport=Away(), clock=StillClock()))
+    assert f"{reason}: login.example.org: why" in step.detail
+    assert fix in step.fix
+
+
+@pytest.mark.parametrize(("status", "fix"), [(404, "path of the issuer"), (400, "path of the issuer"), (502, "log")])
+def test_discovery_that_is_not_there_asks_for_the_path(status: int, fix: str) -> None:
+    found = steps(discovery=answer({}, status=status))
+    assert fix in found["discovery"].fix
+    assert "DNS" not in found["discovery"].fix
 
 
 @pytest.mark.parametrize(
@@ -177,9 +212,9 @@ def test_without_rules_there_is_no_word_on_them() -> None:
 @pytest.mark.parametrize(
     ("scopes", "members", "ok", "word"),
     [
-        (("openid",), {}, True, "900s"),
+        (("openid",), {}, True, "15m"),
         (("openid",), {"scopes_supported": ["openid", "offline_access"]}, True, "offline_access"),
-        (("openid", "offline_access"), {"scopes_supported": ["openid", "offline_access"]}, True, "900s"),
+        (("openid", "offline_access"), {"scopes_supported": ["openid", "offline_access"]}, True, "15m"),
         (("openid",), {"grant_types_supported": ["authorization_code"]}, False, "no refresh tokens"),
     ],
     ids=["silent", "not-asked-for", "asked-for", "none-offered"],
@@ -190,3 +225,60 @@ def test_what_a_probe_needs_is_compared_with_the_offer(
     probed = OIDCConnection("oidc", ISSUER, "app", "s", scopes=scopes, refresh_probe=900)
     step = steps(probed, discovery=changed(**members))["refresh probe"]
     assert (step.ok, word in step.detail) == (ok, True)
+
+
+def tried(token: Fetched | None, connection: OIDCConnection | None = None, **members: object) -> Step:
+    metadata = answer({**METADATA, "token_endpoint_auth_methods_supported": ["client_secret_basic"], **members})
+    known = {DISCOVERY: metadata, JWKS: answer(KEYS)} | ({} if token is None else {f"{ISSUER}/token": token})
+    provider = Provider(known)
+    asked = connection or OIDCConnection("okta", ISSUER, "app", "hunter2")
+    url = "https://app.example.org/_jit/callback/okta"
+    asking = check_connection(asked, transport=provider, clock=StillClock(), redirect_uri=url)
+    (step,) = [step for step in asyncio.run(asking) if step.name == f"{asked.name} client"]
+    assert "hunter2" not in step.detail + step.fix
+    return step
+
+
+def test_a_made_up_code_that_is_refused_as_such_proves_the_client() -> None:
+    step = tried(answer({"error": "invalid_grant"}, status=400))
+    assert step.ok
+    assert step.detail == (
+        "accepted: a made-up code is refused as such (invalid_grant); not tried: whether "
+        "https://app.example.org/_jit/callback/okta is registered as redirect URI"
+    )
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_client_that_the_provider_does_not_accept_is_named_with_its_settings(status: int) -> None:
+    step = tried(answer({"error": "invalid_client"}, status=status))
+    assert not step.ok
+    assert step.detail == "the provider does not accept this client (invalid_client)."
+    assert "client_id or client_secret (connection okta)" in step.fix
+    own_key = OIDCConnection("oidc", ISSUER, "app", private_key=PRIVATE_KEY)
+    step = tried(answer({"error": "invalid_client"}, status=status), own_key)
+    assert "JIT_OIDC_CLIENT_ID or JIT_OIDC_PRIVATE_KEY (connection oidc)" in step.fix
+
+
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        (answer({"error": "invalid_request"}, status=400), "invalid_request"),
+        (answer({"error": "unauthorized_client"}, status=400), "unauthorized_client"),
+        (answer({"error": 7}, status=400), "provider_error"),
+        (answer(b"<html>", status=502), "token_endpoint_failed"),
+        (answer(b"<html>", status=404), "token_answer_not_json"),
+        (answer({"access_token": "x", "token_type": "Bearer", "id_token": "y"}), "tokens for a made-up code"),
+        (None, "unreachable"),
+    ],
+)
+def test_an_answer_that_tells_nothing_of_the_client_is_no_failure(token: Fetched | None, said: str) -> None:
+    step = tried(token)
+    assert step.ok
+    assert step.detail.startswith("not known: ")
+    assert said in step.detail
+
+
+def test_metadata_that_no_login_would_take_leaves_the_client_untried() -> None:
+    step = tried(answer({"error": "invalid_grant"}, status=400), issuer="https://other.example.org")
+    assert step.ok
+    assert step.detail == "not tried: metadata_issuer_mismatch"

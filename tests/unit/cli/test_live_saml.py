@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jit_middleware.cli.live import Step
 from jit_middleware.cli.live_saml import check_saml
+from jit_middleware.cli.step import Step
 from jit_middleware.errors import ProviderUnavailable
 from jit_middleware.ports import Fetch, Fetched
 from jit_middleware.settings import SAMLConnection, Settings

@@ -71,6 +71,13 @@ def test_filter_that_meets_another_type_keeps_out(source: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "source", ["hd == example.org", "hd == admin", "hd != 'x'", "!blocked", "!contains(groups, 'x')", "!(hd == 'x')"]
+)
+def test_filter_about_a_claim_that_is_missing_keeps_out(source: str) -> None:
+    assert refused(ProvisioningSettings(claim_filter=source)) == "claim_filter"
+
+
+@pytest.mark.parametrize(
     "email",
     [
         "a@evilexample.com",

@@ -18,6 +18,7 @@ from jit_middleware.settings import ProvisioningSettings
 from jit_middleware_sqlalchemy import SQLAlchemyLedger
 from jit_middleware_sqlalchemy.schema import metadata
 from tests.conftest import FakeClock
+from tests.databases import prepared
 from tests.fakes import CountedTokens
 
 POLICY = ProvisioningSettings()
@@ -94,7 +95,7 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[House]:
     clock = FakeClock()
-    ledger = SQLAlchemyLedger(f"sqlite:///{tmp_path / 'jit.db'}", clock=clock, tokens=CountedTokens())
+    ledger = SQLAlchemyLedger(f"sqlite:///{prepared(tmp_path / 'jit.db')}", clock=clock, tokens=CountedTokens())
     step(ledger.prepare())
     yield House(ledger, clock)
     step(ledger.close())

@@ -55,6 +55,11 @@ def test_only_the_json_value_true_fires_a_rule(answer: JSON) -> None:
     assert decide(settings, {"flag": True})[0].idp == {"x"}
 
 
+@pytest.mark.parametrize("when", ["hd == admin", "hd == example.org", "hd != 'x'", "!blocked", "!(hd == 'x')"])
+def test_a_rule_about_a_claim_that_is_missing_does_not_fire(when: str) -> None:
+    assert decide(ProvisioningSettings(role_rules=(RoleRule(when, ("x",), "r"),)), {})[0].idp == frozenset()
+
+
 @pytest.mark.parametrize(
     ("groups", "fired"),
     [

@@ -76,13 +76,118 @@ def test_what_makes_much_out_of_little_is_stopped(source: str) -> None:
         "abs('x')",
         'avg(`[1, "x"]`)',
         "avg([to_number('9" + "9" * 400 + "')])",
-        "text < `1`",
-        "`1` >= text",
-        "people < groups",
     ],
 )
 def test_what_is_no_json_or_no_operation_is_nothing(source: str) -> None:
     assert evaluation(expression(source))(LARGE) is None
+
+
+@pytest.mark.parametrize("source", ["text < `1`", "`1` >= text", "people < groups"])
+def test_what_cannot_be_ordered_is_in_no_order(source: str) -> None:
+    assert evaluation(expression(source))(LARGE) is False
+
+
+#: Each asks about ``hd``, ``level``, ``groups``, ``blocked``, ``example`` or ``admin``, which these claims do not have.
+TOLD: Claims = {"sub": "1", "dept": "sales", "listed": ["a"], "text": "guest", "held": None, "orgs": [{"name": "x"}]}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "hd == example.org",
+        "hd == admin",
+        "hd == hd",
+        "held == hd",
+        "hd != 'example.org'",
+        "'example.org' != hd",
+        "held != 'x'",
+        "dept != admin",
+        "hd == held.name[0]",
+        "[hd] == [example.org]",
+        "{a: hd} == {a: admin}",
+        "[dept, hd] != ['sales', 'x']",
+        "to_string(hd) == to_string(example.org)",
+        "to_string(hd) == 'null'",
+        "length(to_array(groups)) > `0`",
+        "level < `3`",
+        "!(level < `3`)",
+        "!(hd == 'example.org')",
+        "!(hd != 'example.org')",
+        "!!(hd != 'example.org')",
+        "!blocked",
+        "!(blocked || suspended)",
+        "!(hd == 'x' || dept == 'it')",
+        "!(dept == 'it' || hd == 'x')",
+        "!(hd == 'x' && dept == 'sales')",
+        "!(dept == 'sales' && hd == 'x')",
+        "(hd == 'x') == `false`",
+        "(hd == 'x' || dept == 'it') == `false`",
+        "(level < `3` || dept == 'it') == `false`",
+        "(hd == 'x') != `true`",
+        "contains(groups, 'guest')",
+        "!contains(groups, 'guest')",
+        "!contains(to_array(groups), 'guest')",
+        "!contains(groups || roles, 'guest')",
+        "!(contains(groups, 'guest') || contains(listed, 'guest'))",
+        "contains(groups, 'guest') == `false`",
+        "contains([hd], admin)",
+        "!contains(listed, admin)",
+        "!contains([dept, hd], 'guest')",
+        "!contains([groups, listed][], 'guest')",
+        "!contains([groups, realm.roles][], 'guest')",
+        "!contains(text, 'guest')",
+        "starts_with(hd, 'x')",
+        "!starts_with(hd, 'x')",
+        "!ends_with(hd, admin)",
+        "!(starts_with(hd, 'x') || dept == 'it')",
+        "orgs[?owner == admin] | [0].name == 'x'",
+        "!orgs[0].blocked",
+        "hd == 'x' | !@",
+        "!groups",
+        "groups[?@ == 'guest'] == `[]`",
+        "!groups[?@ == 'guest']",
+        "dept == 'sales' && hd != 'x'",
+        "dept == 'it' || !blocked",
+    ],
+)
+def test_a_condition_about_a_claim_that_is_missing_is_not_true(source: str) -> None:
+    assert evaluation(source)(TOLD) is not True
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("hd == `null`", True),
+        ("hd != `null`", False),
+        ("dept != `null`", True),
+        ("type(hd) == 'null'", True),
+        ("!(blocked || `false`)", True),
+        ("!(hd == 'x' || `false`)", True),
+        ("!contains(groups || `[]`, 'guest')", True),
+        ("(hd || 'none') != 'x'", True),
+        ("not_null(blocked, `false`) == `false`", True),
+        ("hd == 'x' || dept == 'sales'", True),
+        ("dept == 'sales' || hd == 'x'", True),
+        ("!(hd == 'x') || dept == 'sales'", True),
+        ("!(dept == 'it' && hd == 'x')", True),
+        ("!(dept == 'it')", True),
+        ("!(dept == 'it' || dept == 'law')", True),
+        ("!contains(listed, 'guest')", True),
+        ("contains([groups, listed][], 'a')", True),
+        ("!contains([listed, listed][], 'guest')", True),
+        ("dept != 'it'", True),
+        ("!`[]`", True),
+        ("!`0`", False),
+        ("hd == 'x'", False),
+        ("!blocked", False),
+        ("contains(groups, 'a') || contains(roles, 'b')", False),
+        ("groups || listed", ["a"]),
+        ("hd || dept", "sales"),
+        ("groups || `[]`", []),
+    ],
+)
+def test_a_condition_says_itself_what_a_missing_claim_counts_for(source: str, found: JSON) -> None:
+    assert evaluation(expression(source))(TOLD) == found
 
 
 @pytest.mark.parametrize(
@@ -135,4 +240,4 @@ SMALL = st.one_of(
 
 @given(SHORT, st.dictionaries(st.sampled_from("abc"), SMALL))
 def test_what_is_asked_without_the_interpreter_answers_as_with_it(source: str, claims: Claims) -> None:
-    assert evaluation(source)(claims) == evaluation(f"({source}) | @")(claims)
+    assert evaluation(source)(claims) == evaluation(f"`true` && ({source})")(claims)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jit_middleware.settings.connections import needed_claims
-from jit_middleware.settings.expressions import claims_mentioned, expression, looks_at, paths_mentioned
+from jit_middleware.settings.expressions import claims_compared, claims_mentioned, expression, looks_at, paths_mentioned
 from jit_middleware.settings.values import BadValue
 
 
@@ -74,6 +74,61 @@ def test_expression_that_is_none_is_refused_with_the_place_where_it_ceases_to_be
 def test_expression_of_too_many_parts_or_levels_is_refused(source: str) -> None:
     with pytest.raises(BadValue, match=r"parts|nested"):
         expression(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "fix"),
+    [
+        ("hd == example.org", "'example.org'"),
+        ("example.org == hd", "'example.org'"),
+        ("hd != www.example.COM", "'www.example.COM'"),
+        ('hd == "example.org"', "'example.org'"),
+        ('email == "ann@example.de"', "'ann@example.de'"),
+        ("sub == '1' && !(hd == example.org)", "'example.org'"),
+        ("ends_with(email, example.org)", "'example.org'"),
+        ("contains(orgs[*].domain, example.org)", None),
+        ("contains(domains, example.org)", "'example.org'"),
+        ("orgs[?domain == example.net].name", "'example.net'"),
+        ("email_verified == true", "`true`"),
+        ("blocked != false", "`false`"),
+        ("hd != null", "`null`"),
+        ("orgs[0].name == null", "`null`"),
+        ("hd == 'example.org'", None),
+        ("user.org == 'example.org'", None),
+        ("hd == @.example.org", None),
+        ("hd == @.null", None),
+        ("address.country == country", None),
+        ("user.id == sub", None),
+        ('groups == "https://claims.example.org"', None),
+        ('user."https://claims.example.org/x" == sub', None),
+        ("azp == aud", None),
+        ("email_verified == `true`", None),
+        ("true || example.org", None),
+    ],
+)
+def test_text_without_its_quotes_is_refused_where_it_can_be_no_claim(source: str, fix: str | None) -> None:
+    if fix is None:
+        assert expression(source) == source
+        return
+    with pytest.raises(BadValue, match=r"^it compares with a claim of the name ") as caught:
+        expression(source)
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("source", "pairs"),
+    [
+        ("hd == admin", [("hd", "admin")]),
+        ("hd == firma.de && 'x' == dept || sub != dept", [("hd", "firma.de"), ("sub", "dept")]),
+        ("contains(groups, admin)", [("groups", "admin")]),
+        ("orgs[?name == acme]", [("name", "acme")]),
+        ("hd == @.admin", []),
+        ("hd == 'admin' && level > `3` && contains(groups, 'x')", []),
+        ("", []),
+    ],
+)
+def test_claims_that_are_compared_with_claims_are_found(source: str, pairs: list[tuple[str, str]]) -> None:
+    assert list(claims_compared(source)) == pairs
 
 
 @pytest.mark.parametrize(

@@ -217,6 +217,17 @@ def test_saml_variables_make_a_second_connection() -> None:
     assert [each.name for each in load(JIT_SAML_IDP_METADATA="https://idp.example").connections] == ["oidc", "saml"]
 
 
+def test_a_missing_key_names_the_command_that_makes_one() -> None:
+    assert "jit-middleware keygen" in faults(JIT_SECRET_KEY=None)["JIT_SECRET_KEY"].fix
+
+
+@pytest.mark.parametrize("name", ["JIT_PUBLIC_PATHS", "JIT_OPTIONAL_PATHS"])
+def test_a_pattern_that_opens_everything_is_noted(name: str) -> None:
+    (note,) = load(**{name: "/static/*,/*"}).notes()
+    assert note.startswith(f"{name} has /*: nobody is sent to sign in")
+    assert load(**{name: "/static/*,/"}).notes() == ()
+
+
 def test_other_programs_variables_are_left_alone() -> None:
     assert load(JITTER="1", PATH="/bin", jit_public_url="x") == load()
 
@@ -327,6 +338,10 @@ def test_groups_are_needed_when_a_gate_asks_for_them() -> None:
         ("session_idel = '1m'", "session_idel in jit.toml", "did you mean session_idle?"),
         ("jit_app_name = 'x'", "jit_app_name in jit.toml", "did you mean app_name?"),
         ("[connection.x]\nissuer = 'x'", "connection in jit.toml", "did you mean connections?"),
+        ("JIT_PUBLIC_URL = 'https://x.example'", "JIT_PUBLIC_URL in jit.toml", "did you mean public_url?"),
+        ("JIT_SECRET_KEY_FILE = 'x'", "JIT_SECRET_KEY_FILE in jit.toml", "did you mean secret_key"),
+        ("[connections.x]\nJIT_OIDC_ISSUER = 'x'", "connections.x.JIT_OIDC_ISSUER in jit.toml", "did you mean issuer?"),
+        ("[connections.x]\noidc_client_id = 'x'", "connections.x.oidc_client_id in jit.toml", "did you mean client_id?"),
         ("[connections.x]\nissuerr = 'https://x.example'", "connections.x.issuerr in jit.toml", "did you mean issuer?"),
         ("[claims]\nusernam = 'x'", "claims.usernam in jit.toml", "did you mean username? A further field goes into claims.fields."),
         ("[connections.x.claims]\nemial = 'x'", "connections.x.claims.emial in jit.toml", "did you mean email? A further field"),
@@ -337,7 +352,7 @@ def test_groups_are_needed_when_a_gate_asks_for_them() -> None:
         ("[connections]\nx = 5", "connections.x in jit.toml", "table"),
         ("session_idle = 3600", "session_idle in jit.toml", "30s"),
         ("secret_key_file = 5", "secret_key_file in jit.toml", "path"),
-        ("[connections.x]\nissuer = 'https://x.example'\nclient_id = 'x'", "connections.x.client_secret in JIT_CONFIG", "client secret"),
+        ("[connections.x]\nissuer = 'https://x.example'\nclient_id = 'x'", "connections.x.client_secret in jit.toml", "client secret"),
         ("oidc_label = 'a'\n[connections.oidc]\nlabel = 'b'", "connections.oidc.label in jit.toml", "remove one"),
     ],
 )  # fmt: skip

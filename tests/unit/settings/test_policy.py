@@ -142,6 +142,22 @@ def test_roles_of_one_connection_alone_are_noted_too(tmp_path: Path) -> None:
     assert len(Settings.load(ENV | {"JIT_CONFIG": str(file)}).notes()) == 1
 
 
+def test_conditions_that_compare_two_claims_are_noted() -> None:
+    rules = '[{"id": "boss", "when": "hd == admin", "grant": ["chief"]}, {"when": "hd == \'x\'", "grant": ["chief"]}]'
+    said = {"JIT_CLAIM_FILTER": "hd == acme", "JIT_ROLE_RULES": rules, "JIT_PRIVILEGED_ROLES": "other"}
+    of_filter, of_rule = Settings.load(ENV | said).notes()
+    assert of_filter.startswith("JIT_CLAIM_FILTER compares two claims, hd and acme. A text stands in single quotes")
+    assert of_rule.startswith("The rule boss (JIT_ROLE_RULES) compares two claims, hd and admin.")
+
+
+def test_text_without_its_quotes_is_a_fault_at_start() -> None:
+    (fault,) = faults(ENV | {"JIT_CLAIM_FILTER": "hd == example.org"})
+    assert fault.startswith("JIT_CLAIM_FILTER: it compares with a claim of the name 'example.org', which no provider")
+    rules = '[{"when": "hd == example.org", "grant": ["chief"]}]'
+    (fault,) = faults(ENV | {"JIT_ROLE_RULES": rules})
+    assert fault.startswith("JIT_ROLE_RULES: in rule 1, it compares with a claim of the name 'example.org'")
+
+
 def test_with_a_catalogue_every_role_must_be_in_it() -> None:
     found = faults(
         ENV

@@ -23,6 +23,7 @@ from jit_middleware.settings.values import BadValue
 GOOD_KEY = "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM"
 OTHER_KEY = "9f2c4e8a1b7d3056c8e4f9a2b6d10735"
 
+
 READS: list[tuple[Callable[[object], object], object, object]] = [
     (v.text, "  app ", "app"),
     (v.secret_text, " s p a c e ", " s p a c e "),
@@ -45,7 +46,11 @@ READS: list[tuple[Callable[[object], object], object, object]] = [
     (v.positive_seconds, "1s", 1),
     (v.choice("a", "b"), " b ", "b"),
     (v.database_url, "postgresql+psycopg://u:p@h/n", "postgresql+psycopg://u:p@h/n"),
-    (v.database_url, "sqlite://", "sqlite://"),
+    (v.database_url, "sqlite:///jit.db", "sqlite:///jit.db"),
+    (v.database_url, "sqlite:////var/lib/:memory:", "sqlite:////var/lib/:memory:"),
+    (v.database_url, "sqlite+aiosqlite:///memory.db?mode=ro", "sqlite+aiosqlite:///memory.db?mode=ro"),
+    (v.database_url, "postgres://u:p/w#?@h/n", "postgres://u:p/w#?@h/n"),
+    (v.database_url, "mariadb+pymysql://u@h/n?mode=memory", "mariadb+pymysql://u@h/n?mode=memory"),
     (v.redis_url, " redis://cache:6379/0 ", "redis://cache:6379/0"),
     (v.redis_url, "rediss://u:p@cache", "rediss://u:p@cache"),
     (v.redis_url, "unix:///run/valkey/socket?db=1", "unix:///run/valkey/socket?db=1"),
@@ -103,6 +108,13 @@ REFUSES: list[tuple[Callable[[object], object], object]] = [
     (v.choice("a", "b"), None),
     (v.directory, "/no/such/directory"),
     (v.database_url, "jit.db"),
+    (v.database_url, "sqlite://"),
+    (v.database_url, "sqlite:///"),
+    (v.database_url, "sqlite:///:memory:"),
+    (v.database_url, "sqlite+aiosqlite://"),
+    (v.database_url, "sqlite:///file::memory:?cache=shared&uri=true"),
+    (v.database_url, "sqlite:///file:jit?mode=memory&cache=shared&uri=true"),
+    (v.database_url, "oracle://u:p@h/n"),
     (v.redis_url, "cache:6379"),
     (v.redis_url, "http://cache"),
     (v.redis_url, "redis://"),
@@ -222,3 +234,13 @@ def test_a_duration_reader_answers_or_refuses(text: str) -> None:
         return
     assert length >= 0
     assert text.strip()[-1] in "smhd"
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [(0, "0s"), (1, "1s"), (90, "90s"), (60, "1m"), (3_600, "1h"), (5_400, "90m"), (86_400, "24h"), (172_800, "2d"),
+     (7_776_000, "90d"), (0.5, "0.5s"), (90_000, "25h")],
+)  # fmt: skip
+def test_a_length_of_time_is_shown_as_one_writes_it(length: float, text: str) -> None:
+    assert v.as_written(length) == text
+    assert v.seconds(text) == length

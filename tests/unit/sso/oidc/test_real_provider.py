@@ -10,7 +10,9 @@ import time
 import pytest
 from joserfc.jwk import ECKey
 
-from jit_middleware.errors import ProviderRefused, ProviderUnavailable, VerificationError
+from jit_middleware.cli.live import check_connection
+from jit_middleware.cli.step import Step
+from jit_middleware.errors import ClientRefused, ProviderRefused, ProviderUnavailable, VerificationError
 from jit_middleware.settings.connections import OIDCConnection
 from jit_middleware.sso.oidc import OIDCStrategy
 from jit_middleware.sso.strategy import LoginState
@@ -145,8 +147,33 @@ def test_code_of_one_login_is_worth_nothing_in_another(provider: Provider, world
 
 def test_wrong_secret_is_named(provider: Provider, world):
     client = register(provider, f"secret-{secrets.token_hex(3)}")
-    with pytest.raises(ProviderRefused, match="invalid_client"):
+    with pytest.raises(ClientRefused, match="invalid_client") as refused:
         Login(world, provider, client, client_secret="wrong").whole()
+    assert refused.value.detail == (
+        "the provider does not accept JIT_OIDC_CLIENT_ID or JIT_OIDC_CLIENT_SECRET (connection oidc)"
+    )
+
+
+def test_made_up_code_tells_a_right_secret_from_a_wrong_one(provider: Provider, world):
+    transport, run = world
+    client = register(provider, f"live-{secrets.token_hex(3)}")
+
+    def tried(**settings) -> Step:
+        given = {"client_id": client.client_id, "client_secret": client.client_secret} | settings
+        asking = check_connection(
+            OIDCConnection("oidc", provider.issuer, **given),
+            transport=transport,
+            clock=RealClock(),
+            redirect_uri=CALLBACK,
+        )
+        return {step.name: step for step in run(asking)}["oidc client"]
+
+    right = tried()
+    assert (right.ok, "invalid_grant" in right.detail) == (True, True)
+    for settings in ({"client_secret": "wrong"}, {"client_id": "nobody"}):
+        wrong = tried(**settings)
+        assert (wrong.ok, "invalid_client" in wrong.detail) == (False, True)
+        assert "JIT_OIDC_CLIENT_ID or JIT_OIDC_CLIENT_SECRET" in wrong.fix
 
 
 def test_issuer_with_a_slash_more_is_another_issuer(provider: Provider, world):

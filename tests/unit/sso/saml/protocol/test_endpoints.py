@@ -22,6 +22,7 @@ from jit_middleware.sso.saml.signature import sign_enveloped, sign_redirect
 from jit_middleware.testing.login import login_as
 from tests.client import Client, Edge, middleware_of
 from tests.conftest import FakeClock
+from tests.databases import prepared
 from tests.unit.sso.saml.protocol.idp import (
     NOW,
     SLS,
@@ -48,7 +49,7 @@ class Stage:
             "JIT_PUBLIC_URL": "https://app.example",
             "JIT_SECRET_KEY": "vPz1hTq0bJ7mXw3kYc9dLs5gNf2rUe8aQi6oBxZtGjM",
             "JIT_SAML_IDP_METADATA": descriptor(),
-            "JIT_DATABASE_URL": f"sqlite:///{directory / 'jit.db'}",
+            "JIT_DATABASE_URL": f"sqlite:///{prepared(directory / 'jit.db')}",
             **env,
         }
         settings = Settings.load(self.env)
@@ -330,6 +331,18 @@ def test_without_a_session_index_all_sessions_of_the_person_end(stage: Any, subj
         )
     at.logout(logout_request(inside=""))
     assert [at.is_in(browser) for browser in browsers] == [False, False, True]
+
+
+def test_sessions_from_before_another_subject_was_configured_end_too(stage: Any) -> None:
+    """What the provider names is the NameID, whatever a connection takes for the subject by then."""
+    before, after = stage(**OURS, JIT_SAML_SUBJECT="attribute:uid"), stage(**OURS, JIT_SAML_SUBJECT="persistent")
+    before.sign_in(attributes=attribute("uid", "uid-alice"))
+    assert before.is_in()
+    after.clock.advance(2)
+    answered = after.logout(logout_request(inside=""))
+    assert answered.location.startswith("https://idp.example/slo-answer?SAMLResponse="), "success is said"
+    assert not before.is_in()
+    assert [event.reason for event in before.events("session.ended")] == ["slo"]
 
 
 def test_a_logout_of_somebody_else_leaves_this_browser_alone(stage: Any) -> None:
