@@ -15,6 +15,10 @@ WORKERS ?= 3
 # What is quick waits for nobody, and each worker pays for finding all tests.
 QUICK_WORKERS ?= 2
 
+# What one process has compiled no other compiles again: the workers find all tests in half the time, a server starts
+# quicker.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 NODE := tests/peers/node

@@ -140,7 +140,7 @@ class JITMiddleware:
             if considered is None:
                 return
             inner, basis, manner = considered
-        response: OnItsWay = [None, basis, send]
+        response: OnItsWay = [None, 0.0, basis, send]
         _, notice, hears = manner
         receive = self._watchers.hearing(response, receive) if hears else receive
         try:
@@ -177,7 +177,7 @@ class JITMiddleware:
         elif basis is None or manner is None:
             await self.app(inner, receive, send)
         elif kind == "http":
-            return inner, *self._watchers.decided(basis, manner, writes=scope["method"] not in _SAFE)
+            return inner, basis, manner
         else:
             await self._serve_websocket(inner, self._watchers.socket(basis, receive, send))
         return None

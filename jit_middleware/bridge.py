@@ -34,7 +34,7 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-OnItsWay: TypeAlias = list[Any]  # state, session, send of a response (`noticing`): nothing is made faster than a list
+OnItsWay: TypeAlias = list[Any]  # a response, as `noticing` has it: nothing is made faster than a list
 ASGIApplication: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _START_PAUSE: Final = 1.0
@@ -339,8 +339,8 @@ class _HoppingLedger:
     async def prepare(self) -> None:
         await self._hop(self._ledger.prepare)
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        return await self._hop(lambda: self._ledger.transaction(work))
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]], *, rehearsal: bool = False) -> T:
+        return await self._hop(lambda: self._ledger.transaction(work, rehearsal=rehearsal))
 
     async def find_session(self, session_id: str) -> SessionView | None:
         return await self._hop(lambda: self._ledger.find_session(session_id))

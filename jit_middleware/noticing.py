@@ -1,23 +1,24 @@
 """Which ASGI responses are watched: those that go on, from the first sign that they do.
 
 Theory of operation. A response becomes a :class:`~jit_middleware.watching.Stream` by its first body part that is not
-its last; by its head, where the client asks for ``text/event-stream`` or the app says that this is what it sends; and
-by whatever is sent on knowledge that has grown old meanwhile. What makes it one is judged before it is sent. Only the
-answer to a write is spared that for as long as it follows its head at once: it must not be cut in the middle, however
-long the write took. An ordinary answer is neither registered nor held, and nobody asks for it.
+its last; by whatever comes long after the head, on knowledge that has grown old meanwhile; and by its head, where the
+client asks for ``text/event-stream`` or the app says that this is what it sends. What makes it one is judged before it
+is sent. An ordinary answer follows its head at once: it is neither registered nor held, and nobody asks for it.
+
+A response on its way (``OnItsWay``) is a list: its ``State``; until when (monotonic) what follows belongs to its head,
+once that was sent (before: 0); the session it stands on; and how the server sends.
 """
 
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
 from jit_middleware.bridge import Message, OnItsWay, Receive, Send
 from jit_middleware.errors import SessionEnded
-from jit_middleware.http.messages import Admission, Basis
+from jit_middleware.http.messages import Basis
 from jit_middleware.http.navigation import takes_events, takes_html
 from jit_middleware.sessions import AT_ONCE, Watch
 from jit_middleware.watching import Socket, Stream, Watcher
@@ -34,29 +35,6 @@ _EVENTS: Final = b"text/event-stream"
 _LASTING: Final = frozenset({list, tuple})
 _LONGEST_ACCEPT: Final = 1024
 _MANNERS_KEPT: Final = 256
-
-
-class JustDecided:
-    """What the response to a request that was just decided on stands on. What is sent before ``until`` (monotonic)
-    belongs to the decision."""
-
-    __slots__ = ("_basis", "until")
-
-    def __init__(self, basis: Basis, until: float) -> None:
-        self._basis = basis
-        self.until = until
-
-    @property
-    def admission(self) -> Admission:
-        return self._basis.admission
-
-    @property
-    def user_id(self) -> str:
-        return self._basis.user_id
-
-    @property
-    def deadline(self) -> float:
-        return self._basis.deadline
 
 
 class Watchers:
@@ -93,30 +71,23 @@ class Watchers:
                 self._manners[accept] = manner
         return manner
 
-    def decided(self, basis: Basis, manner: Manner, *, writes: bool) -> tuple[Basis, Manner]:
-        """What the response to a request that was just decided on stands on, and how it is noticed."""
-        if not writes:
-            return JustDecided(basis, self._watch.monotonic() + AT_ONCE), manner
-        accept, _, hears = manner
-        return JustDecided(basis, math.inf), manner if hears else (accept, self._answer, False)
-
     def _noticing(self) -> Notice:
-        """Passes a message of the answer to a read on, and sees whether it is a stream.
+        """Passes a message of a response on, and sees whether it is a stream.
 
         A function and no coroutine: an ordinary answer costs one more call for each of its two messages.
         """
-        send_watched, monotonic, feed = self._send, self._watch.monotonic, self._watch.feed
+        send_watched, monotonic = self._send, self._watch.monotonic
 
         def notice(response: OnItsWay, message: Message) -> Awaitable[None]:
             send: Send
-            state, basis, send = response
+            state, until, _, send = response
             if state is None:
-                if "status" in message:
-                    return send(message)
-                if "more_body" not in message:
-                    now = monotonic()
-                    if now < basis.deadline and now < feed.fresh_until:
+                if until:
+                    if "more_body" not in message and monotonic() < until:
                         return send(message)
+                elif "status" in message:
+                    response[1] = monotonic() + AT_ONCE
+                    return send(message)
             return send_watched(response, message)
 
         return notice
@@ -135,17 +106,7 @@ class Watchers:
     async def _begin(self, response: OnItsWay, message: Message) -> None:
         """Pass a message of an event stream on, which its head makes one."""
         if "status" in message and response[0] is None:
-            self._open(response, at_once=True)
-        await self._send(response, message)
-
-    async def _answer(self, response: OnItsWay, message: Message) -> None:
-        """Pass a message of the answer to a write on."""
-        state, basis, _ = response
-        if "status" in message and state is None:
-            if isinstance(basis, JustDecided):
-                basis.until = self._watch.monotonic() + AT_ONCE
-            if _tells_events(message):
-                self._open(response, at_once=True)
+            self._open(response, is_late=False)
         await self._send(response, message)
 
     async def _send(self, response: OnItsWay, message: Message) -> None:
@@ -153,13 +114,13 @@ class Watchers:
         state: State
         basis: Basis
         send: Send
-        state, basis, send = response
+        state, until, basis, send = response
         if state is None:
-            at_once = "status" in message or self._is_at_once(basis)
-            if not message.get("more_body", False) and (at_once or self._watch.is_fresh(basis)):
+            is_late = bool(until) and self._watch.monotonic() >= until
+            if not message.get("more_body", False) and not (is_late and not self._watch.is_fresh(basis)):
                 await send(message)
                 return
-            state = self._open(response, at_once=at_once)
+            state = self._open(response, is_late=is_late)
         if isinstance(state, Stream):
             await state.send(message, send)
             return
@@ -168,12 +129,9 @@ class Watchers:
             raise SessionEnded
         await send(message)
 
-    def _is_at_once(self, basis: Basis) -> bool:
-        return isinstance(basis, JustDecided) and self._watch.monotonic() < basis.until
-
-    def _open(self, response: OnItsWay, *, at_once: bool) -> Stream:
-        response[0] = stream = Stream(self.here(), response[1])
-        if at_once:
+    def _open(self, response: OnItsWay, *, is_late: bool) -> Stream:
+        response[0] = stream = Stream(self.here(), response[2])
+        if not is_late:
             stream.rest()
         return stream
 

@@ -266,11 +266,10 @@ class Ledger(Protocol):
         """Make a missing schema under a lock; raise ``ConfigurationError`` when the schema is older than the code."""
         ...
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
-        """Run ``work`` in one transaction, again from the start on ``Conflict`` (three tries in all).
-
-        Raises the last ``Conflict``, or ``StoreUnavailable``.
-        """
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]], *, rehearsal: bool = False) -> T:
+        """Run ``work`` in one transaction, again from the start on ``Conflict`` (three tries in all). ``rehearsal``:
+        it never ends well, so leave nothing for the commit to find out. Raises the last ``Conflict``, or
+        ``StoreUnavailable``."""
         ...
 
     async def find_session(self, session_id: str) -> SessionView | None:

@@ -1,7 +1,7 @@
-"""Dataclasses, made in a third of the time, and those of one request, made for speed.
+"""Dataclasses that are quickly made, and those of one request, whose objects are.
 
-The standard ``dataclass`` writes and compiles six methods for each class, and there are more than a hundred: that was
-half of the time to import this package. Comparing, hashing and showing need no code of their own.
+The standard ``dataclass`` writes and compiles six methods for each class, and there are more than a hundred: half of
+the time to import this package. Comparing, hashing and showing need no code of their own, which saves a third of that.
 
 ``record`` is for data that one request makes and drops: frozen to the type checkers, and plain at run time. A frozen
 dataclass sets each of its fields by a call, which takes a login longer than the signature of an ID token. What the app,
@@ -21,7 +21,7 @@ else:
     from operator import attrgetter
 
     def dataclass(*, frozen=False, slots=False, eq=True):
-        """The standard one, as far as it is used here."""
+        """The standard one, as far as it is used here: what a class compares by is what it is hashed by."""
         return lambda cls: _with_methods(compiled(frozen=frozen, slots=slots, eq=False, repr=False)(cls), eq, frozen)
 
     def record(*, frozen, slots):
@@ -36,8 +36,9 @@ else:
             values = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
             return f"{type(self).__qualname__}({values})"
 
-        cls.__repr__ = __repr__
-        if is_compared:
+        if "__repr__" not in vars(cls):
+            cls.__repr__ = __repr__
+        if is_compared and "__eq__" not in vars(cls):
             values_of = attrgetter(*compared) if compared else type
 
             def __eq__(self, other):

@@ -96,9 +96,9 @@ class SQLAlchemyLedger:
             # Waits for another process that makes it; both are safe to repeat.
             await self._read(prepare_schema, patiently=True)
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]], *, rehearsal: bool = False) -> T:
         """Run ``work`` in one transaction, at most three times; see ``ports.Ledger``."""
-        return await self._again(lambda unit: step(work(self._tx(unit))))
+        return await self._again(lambda unit: step(work(self._tx(unit))), is_hopeful=not rehearsal)
 
     async def reading(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
         """Run ``work`` that only reads: no transaction is opened, so no write lock is taken. Writes are dropped."""
@@ -248,9 +248,8 @@ class SQLAlchemyLedger:
 
     # --- one try ----------------------------------------------------------------------------------------------------
 
-    async def _again(self, work: Callable[[Unit], T]) -> T:
+    async def _again(self, work: Callable[[Unit], T], *, is_hopeful: bool = False) -> T:
         failure: AdapterError = StoreUnavailable("contention")
-        is_hopeful = True
         for _ in range(_TRIES):
             try:
                 return await self._use(partial(self._unit, work, is_hopeful=is_hopeful))
@@ -260,7 +259,8 @@ class SQLAlchemyLedger:
                     raise
                 failure, is_hopeful = conflict, False
             except Again as again:
-                failure = again.failure
+                # Perhaps behind the lock of a row whose key it wants, which a question would not wait for.
+                failure, is_hopeful = again.failure, False
         raise failure
 
     def _tx(self, unit: Unit) -> Tx:

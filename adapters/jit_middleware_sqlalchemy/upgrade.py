@@ -71,10 +71,20 @@ def prepare_schema(connection: Connection) -> None:
         if version is not None and not _is_older(version):
             raise _newer(version)
         if version is not None and connection.dialect.name != "sqlite":
-            problem = f"the schema is version {version}, this code needs {SCHEMA_HEAD}."
-            raise ConfigurationError([Fault(SETTING, problem, "run `jit-middleware migrate`.")])
-        _upgrade(connection)
+            _wait_for_head(connection)
+        else:
+            _upgrade(connection)
     _prove_exact(connection)
+
+
+def _wait_for_head(connection: Connection) -> None:
+    """Let a process that makes the schema come to its end: MariaDB commits each of the steps. Raises
+    ``ConfigurationError`` when nobody is making it."""
+    with _schema_lock(connection):
+        version = _read_version_locked(connection)
+    if version != SCHEMA_HEAD:
+        problem = f"the schema is version {version}, this code needs {SCHEMA_HEAD}."
+        raise ConfigurationError([Fault(SETTING, problem, "run `jit-middleware migrate`.")])
 
 
 def _prove_exact(connection: Connection) -> None:

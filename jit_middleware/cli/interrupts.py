@@ -89,7 +89,7 @@ class _Heard:
         self._interrupts.listen()
         return getattr(self._ledger, name)
 
-    async def transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+    async def transaction(self, work: Callable[[Transaction], Awaitable[T]], *, rehearsal: bool = False) -> T:
         async def until_the_commit(tx: Transaction) -> T:
             self._interrupts.listen()  # here too: this may be the second try
             result = await work(tx)
@@ -98,7 +98,7 @@ class _Heard:
 
         self._interrupts.listen()
         try:
-            result = await self._ledger.transaction(until_the_commit)
+            result = await self._ledger.transaction(until_the_commit, rehearsal=rehearsal)
         except BaseException:
             self._interrupts.failed()
             raise

@@ -95,7 +95,9 @@ class Provisioner:
             login = self._login(identity, steps, reference="", proof=None)
             try:
                 if self._users is None:
-                    return await self._ledger.transaction(lambda tx: self._rehearse_in_ledger(tx, login))
+                    return await self._ledger.transaction(
+                        lambda tx: self._in_ledger(tx, login, curtain), rehearsal=True
+                    )
                 return await self._rehearse_outside(self._users, login)
             except CurtainFallen as fallen:
                 return fallen.arrival
@@ -128,14 +130,6 @@ class Provisioner:
         link = login.link(user.id)
         await tx.add_link(link)
         return await finish(tx, await self._arrivals.arriving(tx, login, link, user, entry, users))
-
-    async def _rehearse_in_ledger(self, tx: Transaction, login: Login) -> Arrival:
-        try:
-            return await self._in_ledger(tx, login, curtain)
-        except CurtainFallen as fallen:
-            if fallen.arrival.created and tx.users is not None:  # what the commit would find out
-                await check_name_is_free(tx.users, fallen.arrival.user)
-            raise
 
     # --- users in a store of the app ------------------------------------------------------------------------------
 

@@ -42,8 +42,7 @@ def on_paper(profile: Profile) -> User:
 
 async def check_name_is_free(users: Users, user: User) -> None:
     """Raises ``Conflict("username")`` where creating this user would."""
-    found = await users.find(username=user.username)
-    if any(other.tenant == user.tenant and other.id != user.id for other in found):
+    if any(other.tenant == user.tenant for other in await users.find(username=user.username)):
         raise Conflict("username")
 
 

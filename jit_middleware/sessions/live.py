@@ -104,7 +104,7 @@ class Watch:
         live_among: Callable[[Sequence[str]], Awaitable[Sequence[str]]] | None = None,
         look_again: float = math.inf,
     ) -> None:
-        self.feed = feed
+        self._feed = feed
         self._clock = clock
         self.monotonic = clock.monotonic
         self._is_served = is_served
@@ -115,17 +115,17 @@ class Watch:
         self._lead = min(feed.max_staleness / 4, _LONGEST_LEAD)
 
     def __len__(self) -> int:
-        return len(self.feed.live)
+        return len(self._feed.live)
 
     @property
     def fresh_until(self) -> float:
         """Until when (monotonic) what the feed has told is within the bound."""
-        return self.feed.fresh_until
+        return self._feed.fresh_until
 
     def is_fresh(self, basis: Basis) -> bool:
         """Whether a request would be admitted on this now, without a look at anything."""
         now = self.monotonic()
-        return now < basis.deadline and now < self.feed.fresh_until
+        return now < basis.deadline and now < self._feed.fresh_until
 
     def open(self, basis: Basis) -> LiveConnection:
         """From now on the feed marks this connection. To be given to :meth:`close` when it has ended."""
@@ -133,13 +133,13 @@ class Watch:
         due = self.monotonic() + self._look_again
         expires_at = session.expires_at.timestamp()
         connection = LiveConnection(session.id, basis.user_id, expires_at, due, session.connection)
-        self.feed.live.add(connection)
+        self._feed.live.add(connection)
         # Afterwards: what the feed said before it was added, it has said to the cache.
         connection.unsure = not self.is_fresh(basis)
         return connection
 
     def close(self, connection: LiveConnection) -> None:
-        self.feed.live.remove(connection)
+        self._feed.live.remove(connection)
 
     async def ended(self, connections: Collection[LiveConnection]) -> Sequence[tuple[LiveConnection, Ending]]:
         """Those of the connections that must end now, and why."""
@@ -162,12 +162,12 @@ class Watch:
         if not connections:
             return
         try:
-            await self.feed.ensure_fresh(ahead=self._lead if early else 0.0)
+            await self._feed.ensure_fresh(ahead=self._lead if early else 0.0)
         except StoreUnavailable:
             for connection in connections:
                 end(connection, "unavailable")
             return
-        now, measured, until = self._clock.now(), self.monotonic(), self.feed.fresh_until
+        now, measured, until = self._clock.now(), self.monotonic(), self._feed.fresh_until
         in_doubt: dict[str, list[LiveConnection]] = {}
         for connection in connections:
             if connection.gone or now >= connection.expires_at:
@@ -194,7 +194,7 @@ class Watch:
         now, measured = self._clock.now(), self.monotonic()
         ends = min((connection.expires_at for connection in connections), default=math.inf) - now
         due = min((connection.due for connection in connections), default=math.inf) - measured
-        return max(_SHORTEST_PAUSE, min(self.feed.fresh_until - self._lead - measured, ends, due))
+        return max(_SHORTEST_PAUSE, min(self._feed.fresh_until - self._lead - measured, ends, due))
 
     async def _take_ended(
         self,
@@ -216,6 +216,8 @@ class Watch:
     async def _look_up(self, session_id: str, connections: Sequence[LiveConnection]) -> Ending | None:
         """Why those that stand on this session must end, if they must. A look that does not come to its end, cancelled
         or by an error of whatever kind, leaves them unsure."""
+        if self._feed.is_bridging and not any(connection.named for connection in connections):
+            return None  # nobody waits for a ledger that is known to be away but who asks whether it is back
         look = next(self._looks)
         for connection in connections:
             # Before the look: what is named meanwhile is looked up again.
@@ -224,7 +226,7 @@ class Watch:
             is_served = await self._is_served(session_id)
         except AdapterError as error:
             # Whatever a user store says: the look at one session must not keep the others open.
-            if self.feed.is_bridging:
+            if self._feed.is_bridging:
                 return None  # the grace period is for them too
             log.warning("open connections end, their session cannot be looked up: %s", error)
             return "unavailable"
@@ -238,10 +240,10 @@ class Watch:
 
     def tell_of_hurry(self, hear: Callable[[], None]) -> None:
         """Have ``hear`` called, on whatever thread, when open connections are to be judged at once."""
-        self.feed.tell_of_hurry(hear)
+        self._feed.tell_of_hurry(hear)
 
     def tell_no_more(self, hear: Callable[[], None]) -> None:
-        self.feed.tell_no_more(hear)
+        self._feed.tell_no_more(hear)
 
 
 def _urgency(doubt: tuple[str, Sequence[LiveConnection]]) -> tuple[bool, int]:

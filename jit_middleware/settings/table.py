@@ -6,6 +6,7 @@ Environment, TOML, ``_FILE`` variants, suggestions for misspelt names and the re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Final
 
@@ -336,6 +337,7 @@ def variable(setting: Setting[object], *, protocol: str = OIDC) -> str:
     return f"JIT_OIDC_{name}" if setting in OIDC_CONNECTION else f"JIT_{name}"
 
 
+@cache
 def variables() -> Mapping[str, tuple[Path, Setting[object]]]:
     """Every environment variable but ``JIT_CONFIG``, with the place it fills."""
     ours = {variable(setting): (setting.path, setting) for rows in SECTIONS.values() for setting in rows}

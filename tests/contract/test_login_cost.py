@@ -9,9 +9,10 @@ from itertools import count
 import pytest
 from sqlalchemy import event
 
-from jit_middleware.errors import Conflict
+from jit_middleware.errors import Conflict, StoreUnavailable
 from jit_middleware.model import Grant, Profile
 from jit_middleware.ports import Transaction
+from jit_middleware_sqlalchemy.failures import Again
 from tests.contract.conftest import Rig
 from tests.contract.test_ledger_contract import AT, ISSUER, first_login, link, session, signed_in, users_of
 from tests.contract.test_ledger_contract import event as audit_event
@@ -79,6 +80,29 @@ def test_a_name_that_was_thought_free_costs_one_more_try(rig: Rig) -> None:
         again = rig.run(rig.ledger.transaction(lambda tx: users_of(tx).create(Profile("another", "ann"))))
     assert again.username == "ann"
     assert len([each for each in seen if each.startswith(("INSERT", "WITH"))]) == 1, seen
+
+
+@pytest.mark.parametrize("failure", [Conflict("status"), Again(StoreUnavailable("contention"))])
+def test_whatever_went_wrong_the_next_try_asks_whether_a_name_is_free(rig: Rig, failure: Exception) -> None:
+    """Behind the lock of a row with that name the insert would wait as long as before; a question does not."""
+    tries: list[int] = []
+
+    async def work(tx: Transaction) -> None:
+        with counted(rig) as seen:
+            await users_of(tx).create(Profile("k", "ann"))
+        tries.append(len(seen))
+        if len(tries) == 1:
+            raise failure
+
+    rig.run(rig.ledger.transaction(work))
+    assert tries == [0, 1]
+
+
+def test_a_rehearsal_asks_at_once(rig: Rig) -> None:
+    rig.run(rig.ledger.transaction(lambda tx: users_of(tx).create(Profile("another", "ann"))))
+    with counted(rig) as seen, pytest.raises(Conflict, match="username"):
+        rig.run(rig.ledger.transaction(lambda tx: users_of(tx).create(Profile("k", "Ann")), rehearsal=True))
+    assert not [each for each in seen if each.startswith(("INSERT", "WITH"))], seen
 
 
 def test_the_hot_reads_are_one_statement(rig: Rig) -> None:

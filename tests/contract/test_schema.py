@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from jit_middleware.errors import ConfigurationError
 from jit_middleware_sqlalchemy import SQLAlchemyLedger, migrate, schema_version
 from jit_middleware_sqlalchemy.engine import Database, step
 from jit_middleware_sqlalchemy.schema import SCHEMA_HEAD, VERSION_TABLE, metadata
+from jit_middleware_sqlalchemy.upgrade import _schema_lock
 from tests.contract.conftest import FakeClock, Rig, close_rig, open_rig, tokens
 
 pytestmark = pytest.mark.real
@@ -33,6 +36,7 @@ async def main():
 """
 # Forked when most is imported, so that they do come at once.
 EIGHT_AT_ONCE = """
+import alembic.command
 import os
 waiting, go = os.pipe()
 children = []
@@ -109,6 +113,25 @@ def test_an_older_schema_names_the_command_but_sqlite_moves_on(
         open_and_close(driver, empty_url)
 
 
+def test_a_start_waits_for_the_process_that_is_making_the_schema(empty_url: str, driver: str) -> None:
+    migrate(empty_url)
+    if driver.startswith("sqlite"):
+        return  # all steps are one transaction, and whoever comes later has waited for it
+    _run(empty_url, f"UPDATE {VERSION_TABLE} SET version_num = '0001'")
+
+    def make_the_rest(connection: Connection) -> None:
+        with _schema_lock(connection):
+            starting.append(pool.submit(open_and_close, driver, empty_url))
+            with pytest.raises(TimeoutError):
+                starting[0].result(0.5)
+            connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '{SCHEMA_HEAD}'")
+
+    starting: list[Future[None]] = []
+    with ThreadPoolExecutor() as pool:
+        _use(empty_url, make_the_rest)
+        starting[0].result(30)
+
+
 def test_a_forgiving_collation_is_refused_at_start(empty_url: str, driver: str) -> None:
     """attack 17: the probe row is found by a name that is not its own."""
     migrate(empty_url)
@@ -152,9 +175,13 @@ def open_and_close(driver: str, url: str) -> None:
 
 
 def _run(url: str, statement: str) -> None:
+    _use(url, lambda connection: connection.exec_driver_sql(statement.replace("%", "%%")).close())
+
+
+def _use(url: str, work: Callable[[Connection], None]) -> None:
     sync = url.replace("+aiosqlite", "").replace("+asyncpg", "+psycopg").replace("+aiomysql", "+pymysql")
     database = Database(sync, pool_size=1)
-    step(database.use(lambda connection: connection.exec_driver_sql(statement.replace("%", "%%")).close()))
+    step(database.use(work))
     step(database.close())
 
 

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Literal
 
-from jit_middleware.bridge import step
 from jit_middleware.errors import StoreUnavailable
 from jit_middleware.http.headers import Scrubber
 from jit_middleware.http.messages import Admission, Decision, PassThrough, Request, Respond, Response
@@ -108,11 +107,6 @@ class FakeGate:
         self.watch = Watch(self.feed, clock=clock or SystemClock(), is_served=self.is_served, look_again=look_again)
         self.start_failure: Exception | None = None
         self.failing: Exception | None = None
-
-    def read_the_feed(self) -> None:
-        """As the request before has, where somebody is admitted from the cache."""
-        step(self.feed.ensure_fresh())
-        self.store.reads = 0
 
     def admit(self, path: str, header: str | bytes) -> PassThrough | None:
         cookie = header if isinstance(header, str) else header.decode("latin-1")

@@ -282,7 +282,7 @@ class FakeLedger:
 
         return answer
 
-    async def transaction(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def transaction(self, work: Callable[[Any], Awaitable[Any]], **_kwargs: Any) -> Any:
         self.threads.append(threading.get_ident())
         return await work(self)
 

@@ -563,8 +563,7 @@ def test_a_stream_that_begins_late_is_ended_like_any_other(way: Any) -> None:
         assert len(gate.watch) == 0
         await silent_after_a_part(scope, receive, send)
 
-    gate = FakeGate(way, bound=1.0)
-    gate.read_the_feed()
+    gate = FakeGate(way)
 
     async def story() -> None:
         ordinary, client = Client(), Client()
@@ -575,12 +574,12 @@ def test_a_stream_that_begins_late_is_ended_like_any_other(way: Any) -> None:
         task = asyncio.create_task(late)
         await client.has_got(52)
         assert len(gate.watch) == 1
-        await middleware(scope(), nothing_received, ordinary.send)
-        assert len(ordinary.sent) == 42, "an answer of its own is not held by the stream of another"
         revoke(gate)
         with pytest.raises(SessionEnded):
             await task
         assert len(client.sent) == 52
+        await middleware(scope(), nothing_received, ordinary.send)
+        assert len(ordinary.sent) == 42, "an answer of its own is not held by the stream of another"
         await nothing_left(gate)
 
     sure(story)
@@ -682,8 +681,7 @@ def test_a_response_that_was_complete_when_its_session_ended_is_left_alone() -> 
 
 def test_ordinary_answers_are_not_registered_and_read_no_feed() -> None:
     async def story() -> None:
-        gate, open_meanwhile = FakeGate(bound=60), []
-        gate.read_the_feed()
+        gate, open_meanwhile = FakeGate(), []
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             await send(START)

@@ -109,14 +109,14 @@ def test_what_comes_long_after_the_head_goes_out_while_the_session_lives(
     assert served(gate, app, asked(accept)) == [START, FIRST[first], BODY]
 
 
-@pytest.mark.parametrize("way", ["cached", "decided"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("accept", ACCEPTS)
 @pytest.mark.parametrize("first", FIRST)
-def test_the_answer_to_a_write_that_had_not_begun_is_finished(
-    first: str, accept: bytes | None, way: Any, fake_clock: FakeClock
+def test_an_answer_that_had_not_begun_is_finished(
+    first: str, accept: bytes | None, method: str, fake_clock: FakeClock
 ) -> None:
     """A write must not be cut in the middle."""
-    gate = FakeGate(way, bound=1.0, clock=fake_clock)
+    gate = FakeGate(bound=1.0, clock=fake_clock)
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         revoke(gate)
@@ -125,67 +125,10 @@ def test_the_answer_to_a_write_that_had_not_begun_is_finished(
         await send(FIRST[first])
         await send({**BODY, "more_body": False})
 
-    assert [message["type"] for message in served(gate, app, asked(accept, "POST"))][0::2] == [
+    assert [message["type"] for message in served(gate, app, asked(accept, method))][0::2] == [
         START["type"],
         BODY["type"],
     ]
-
-
-def long_read(gate: FakeGate, clock: FakeClock, first: str, *, revoked: bool) -> Any:
-    """Works for long before it answers."""
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if revoked:
-            revoke(gate)
-        clock.advance(30)
-        await send(START)
-        await send(FIRST[first])
-
-    return app
-
-
-@pytest.mark.parametrize("way", ["cached", "decided"])
-@pytest.mark.parametrize("accept", [accept for accept in ACCEPTS if b"event-stream" not in (accept or b"")])
-@pytest.mark.parametrize("first", FIRST)
-def test_the_answer_to_a_long_read_stays_here_when_the_session_has_ended(
-    first: str, accept: bytes | None, way: Any, fake_clock: FakeClock
-) -> None:
-    gate, sent = FakeGate(way, bound=1.0, clock=fake_clock), []
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    app = long_read(gate, fake_clock, first, revoked=True)
-    with pytest.raises(SessionEnded):
-        run(JITMiddleware.with_gate(app, gate)(asked(accept), nothing_received, send))  # type: ignore[arg-type]
-    assert sent == [START]
-    assert len(gate.watch) == 0
-
-
-@pytest.mark.parametrize("way", ["cached", "decided"])
-@pytest.mark.parametrize("accept", ACCEPTS)
-@pytest.mark.parametrize("first", FIRST)
-def test_the_answer_to_a_long_read_goes_out_while_the_session_lives(
-    first: str, accept: bytes | None, way: Any, fake_clock: FakeClock
-) -> None:
-    gate = FakeGate(way, bound=1.0, clock=fake_clock)
-    assert served(gate, long_read(gate, fake_clock, first, revoked=False), asked(accept)) == [START, FIRST[first]]
-
-
-@pytest.mark.parametrize("accept", ACCEPTS)
-@pytest.mark.parametrize("first", ["the whole", "the last part", "a file"])
-def test_an_ordinary_answer_to_a_read_asks_nobody_also_where_each_request_does(
-    first: str, accept: bytes | None, fake_clock: FakeClock
-) -> None:
-    gate = FakeGate("decided", bound=0.0, clock=fake_clock)
-    before = gate.store.reads
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(START)
-        await send(FIRST[first])
-
-    assert served(gate, app, asked(accept)) == [START, FIRST[first]]
-    assert gate.store.reads == before
 
 
 @pytest.mark.parametrize("accept", [PAGE, b"*/*", b"text/event-stream"])

@@ -211,12 +211,15 @@ class _Daemon:
 
     def start(self) -> None:
         """Return when it answers."""
+        assert self._process is None or self._process.poll() is not None, "it is running"
         self._process = self._run()
         _wait(self._process, self._root, self._connect)
 
     def kill(self) -> None:
         """Return when no process of it is left."""
         assert self._process is not None
+        if self._process.poll() is not None:
+            return
         children = _children(self._process.pid)
         self._process.kill()  # first, so that it starts no child anew
         for child in children:

@@ -123,6 +123,20 @@ def test_when_the_one_question_fails_each_is_looked_up(fake_clock: FakeClock) ->
     assert (house.asked, len(house.looked_up)) == ([40], 40)
 
 
+def test_while_the_ledger_is_known_to_be_away_nobody_waits_for_a_look(fake_clock: FakeClock) -> None:
+    house = House(fake_clock, 3)
+    house.store.down = True
+    for connection in house.open[:2]:
+        connection.unsure = True
+    house.open[0].named = True
+    house.ended = ids(0, 1)
+    assert house.over() == ids(0)
+    assert house.looked_up == ["s0"]
+    house.store.down = False
+    fake_clock.advance(5)
+    assert house.over() == ids(0, 1), "then it is made up for"
+
+
 # --- a look that does not come to its end -------------------------------------------------------------------------
 
 
