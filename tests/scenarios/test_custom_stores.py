@@ -384,7 +384,7 @@ class FallingLedger:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    async def transaction(self, work: Callable[[Any], Any]) -> Any:
+    async def transaction(self, work: Callable[[Any], Any], **_kwargs: Any) -> Any:
         async def with_a_trap(tx: Any) -> Any:
             return await work(_Trapped(tx, self))
 

@@ -178,7 +178,7 @@ class Interrupted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
-    async def transaction(self, work: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def transaction(self, work: Callable[[Any], Awaitable[Any]], **_kwargs: Any) -> Any:
         return await self._ledger.transaction(lambda tx: work(_Interrupted(tx, self)))
 
 
