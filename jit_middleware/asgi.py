@@ -140,7 +140,7 @@ class JITMiddleware:
             if considered is None:
                 return
             inner, basis, manner = considered
-        response: OnItsWay = [None, 0.0, basis, send]
+        response: OnItsWay = [0.0, None, basis, send]
         _, notice, hears = manner
         receive = self._watchers.hearing(response, receive) if hears else receive
         try:
@@ -148,8 +148,9 @@ class JITMiddleware:
         except BaseException as error:
             self._watchers.over(response, error)
             raise
-        # noticing.OVER: a constant costs nothing to look up
-        response[0] = "over" if response[0] is None else self._watchers.over(response, None)
+        response[0] = -1.0  # noticing.OVER: a constant costs nothing to look up
+        if response[1] is not None:
+            response[1].close(None)
 
     async def _consider(
         self, scope: Scope, headers: Headers | None, receive: Receive, send: Send

@@ -5,15 +5,17 @@ its last; by whatever comes long after the head, on knowledge that has grown old
 client asks for ``text/event-stream`` or the app says that this is what it sends. What makes it one is judged before it
 is sent. An ordinary answer follows its head at once: it is neither registered nor held, and nobody asks for it.
 
-A response on its way (``OnItsWay``) is a list: its ``State``; until when (monotonic) what follows belongs to its head,
-once that was sent (before: 0); the session it stands on; and how the server sends.
+A response on its way (``OnItsWay``) is a list: until when (monotonic) what follows belongs to its head, once that was
+sent (before: 0; ``_FLOWS``: it is a stream; ``OVER``); the stream it has become, if it has; the session it stands on;
+and how the server sends.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 from weakref import WeakKeyDictionary
 
 from jit_middleware.bridge import Message, OnItsWay, Receive, Send
@@ -23,14 +25,13 @@ from jit_middleware.http.navigation import takes_events, takes_html
 from jit_middleware.sessions import AT_ONCE, Watch
 from jit_middleware.watching import Socket, Stream, Watcher
 
-#: What has become of a response: nothing out of the ordinary; a stream; or the app has returned, and its session had
-#: ended by then or not.
-State: TypeAlias = "Stream | Literal['over', 'ended'] | None"
 Notice: TypeAlias = "Callable[[OnItsWay, Message], Awaitable[None]]"
 #: How messages are noticed for a client that sent this Accept header; and whether it waits for events.
 Manner: TypeAlias = "tuple[bytes, Notice, bool]"
 
-OVER: Final = "over"
+#: The app has returned. Earlier than any reading of a clock, as ``_FLOWS`` is.
+OVER: Final = -1.0
+_FLOWS: Final = -math.inf
 _EVENTS: Final = b"text/event-stream"
 _LASTING: Final = frozenset({list, tuple})
 _LONGEST_ACCEPT: Final = 1024
@@ -80,14 +81,13 @@ class Watchers:
 
         def notice(response: OnItsWay, message: Message) -> Awaitable[None]:
             send: Send
-            state, until, _, send = response
-            if state is None:
-                if until:
-                    if "more_body" not in message and monotonic() < until:
-                        return send(message)
-                elif "status" in message:
-                    response[1] = monotonic() + AT_ONCE
+            until, _, _, send = response
+            if until:
+                if "more_body" not in message and monotonic() < until:
                     return send(message)
+            elif "status" in message:
+                response[0] = monotonic() + AT_ONCE
+                return send(message)
             return send_watched(response, message)
 
         return notice
@@ -105,52 +105,51 @@ class Watchers:
 
     async def _begin(self, response: OnItsWay, message: Message) -> None:
         """Pass a message of an event stream on, which its head makes one."""
-        if "status" in message and response[0] is None:
+        if "status" in message and response[0] == 0:
             self._open(response, is_late=False)
         await self._send(response, message)
 
     async def _send(self, response: OnItsWay, message: Message) -> None:
         """Pass a message on; a part, and whatever comes late and on old knowledge, makes the response a stream."""
-        state: State
+        until: float
+        stream: Stream | None
         basis: Basis
         send: Send
-        state, until, basis, send = response
-        if state is None:
+        until, stream, basis, send = response
+        if until == OVER:
+            # By a task that the app has left behind: nobody would take a watch down.
+            if (stream is not None and stream.has_ended) or not self._watch.is_fresh(basis):
+                raise SessionEnded
+            await send(message)
+            return
+        if stream is None:
             is_late = bool(until) and self._watch.monotonic() >= until
-            if not message.get("more_body", False) and not (is_late and not self._watch.is_fresh(basis)):
+            if not (message.get("more_body", False) or (is_late and not self._watch.is_fresh(basis))):
                 await send(message)
                 return
-            state = self._open(response, is_late=is_late)
-        if isinstance(state, Stream):
-            await state.send(message, send)
-            return
-        # By a task that the app has left behind: nobody would take a watch down.
-        if state != OVER or not self._watch.is_fresh(basis):
-            raise SessionEnded
-        await send(message)
+            stream = self._open(response, is_late=is_late)
+        await stream.send(message, send)
 
     def _open(self, response: OnItsWay, *, is_late: bool) -> Stream:
-        response[0] = stream = Stream(self.here(), response[2])
+        stream = Stream(self.here(), response[2])
+        response[:2] = _FLOWS, stream
         if not is_late:
             stream.rest()
         return stream
 
-    def over(self, response: OnItsWay, error: BaseException | None) -> State:
-        """The app has raised this, or returned: what has become of the response. Raises ``SessionEnded`` when that is
-        because we have ended it."""
-        state: State = response[0]
-        final: State = "ended" if isinstance(state, Stream) and state.has_ended else OVER
-        response[0] = final
-        if isinstance(state, Stream):
-            state.close(error)
-        return final
+    def over(self, response: OnItsWay, error: BaseException) -> None:
+        """The app has raised this. Raises ``SessionEnded`` when that is because we have ended the response."""
+        stream: Stream | None = response[1]
+        response[0] = OVER
+        if stream is not None:
+            stream.close(error)
 
     def hearing(self, response: OnItsWay, receive: Receive) -> Receive:
         """``receive`` for a response that may be a stream: gives a disconnect when that has ended."""
 
         def hear() -> Awaitable[Message]:
-            state: State = response[0]
-            return state.receive(receive) if isinstance(state, Stream) else receive()
+            stream: Stream | None = response[1]
+            return receive() if stream is None else stream.receive(receive)
 
         return hear
 

@@ -50,9 +50,9 @@ class SessionCache:
     def __init__(self, limit: int = 20_000) -> None:
         self._limit = limit
         self._by_cookie: dict[str, CachedSession] = {}
-        self._by_header: dict[str | bytes, tuple[CachedSession, PassThrough]] = {}
+        #: What :meth:`put_header` keeps; for reading.
+        self.by_header: dict[str | bytes, tuple[CachedSession, PassThrough]] = {}
         self.get = self._by_cookie.get
-        self.get_by_header = self._by_header.get
 
     def __len__(self) -> int:
         return len(self._by_cookie)
@@ -74,14 +74,14 @@ class SessionCache:
         known = entry, passed
         if len(header) > _LONGEST_HEADER:
             return known
-        if len(self._by_header) >= _MOST_HEADERS:
-            self._by_header.clear()
-        self._by_header.pop(entry.header, None)
+        if len(self.by_header) >= _MOST_HEADERS:
+            self.by_header.clear()
+        self.by_header.pop(entry.header, None)
         entry.header = header
-        self._by_header[header] = known
+        self.by_header[header] = known
         if entry.deadline == -math.inf:
             # Dropped by another thread, perhaps before it could find it here: nobody would ever replace it.
-            self._by_header.pop(header, None)
+            self.by_header.pop(header, None)
         return known
 
     def drop(self, cookie: str) -> None:
@@ -99,11 +99,11 @@ class SessionCache:
 
     def clear(self) -> None:
         self._drop(list(self._by_cookie))
-        self._by_header.clear()
+        self.by_header.clear()
 
     def _drop(self, cookies: Iterable[str]) -> None:
         for cookie in cookies:
             entry = self._by_cookie.pop(cookie, None)
             if entry is not None:
                 entry.deadline = -math.inf
-                self._by_header.pop(entry.header, None)
+                self.by_header.pop(entry.header, None)

@@ -96,16 +96,19 @@ class Sessions:
         bytes.
         """
         feed, monotonic, remember, rules = self._feed, self._monotonic, self._remember, self.step_up
-        get_by_header = self._cache.get_by_header
+        by_header = self._cache.by_header
         demands = None if rules is None else rules.known
 
         def admit(path: str, cookie: str | bytes) -> PassThrough | None:
             if own_path in path and is_own(path, own_path) is not None:
                 return None
-            known = get_by_header(cookie) or remember(cookie)
-            if known is None:
-                return None
-            entry, passed = known
+            try:
+                entry, passed = by_header[cookie]
+            except KeyError:
+                known = remember(cookie)
+                if known is None:
+                    return None
+                entry, passed = known
             now = monotonic()
             if now >= entry.deadline or now >= feed.fresh_until:
                 return None

@@ -251,4 +251,4 @@ def test_an_entry_that_was_dropped_while_its_header_was_remembered_does_not_stay
     cache.put("cookie", known)
     cache.clear()  # by another thread, between finding the entry and remembering its header
     cache.put_header("header", known, known.pass_with(""))
-    assert cache.get_by_header("header") is None
+    assert cache.by_header.get("header") is None

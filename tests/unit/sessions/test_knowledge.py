@@ -117,7 +117,7 @@ def test_made_up_cookies_and_header_names_fill_no_memory(tmp_path: Path, fake_cl
     for number in range(2_000):
         call_wsgi(middleware, environ_of(request(f"jit=made-up-{number}.0.x; a={number}")))
     assert len(sessions._cache) == 0
-    assert not sessions._cache._by_header
+    assert not sessions._cache.by_header
     assert not [statement for statement in seen if "jit_sessions" in statement]
     step(middleware.gate.close())
     edge = asgi.JITMiddleware(asgi_app, settings(f"sqlite:///{tmp_path}/jit.db"), clock=fake_clock)
@@ -165,7 +165,7 @@ def test_an_entry_that_makes_room_for_another_of_its_session_admits_nobody() -> 
     cache.put("cookie", first)
     cache.put("cookie", second)
     assert first.deadline < 0
-    assert cache.get_by_header("header") is None
+    assert cache.by_header.get("header") is None
     cache.drop_all_of(sessions={"s"}, users=set())
     assert second.deadline < 0
 
