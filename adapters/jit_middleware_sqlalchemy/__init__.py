@@ -6,7 +6,6 @@ The rule: SQLAlchemy Core only, one body for sync and async drivers, few round t
 from __future__ import annotations
 
 from jit_middleware_sqlalchemy.deadlines import PATIENT, PROMPT, Waits
-from jit_middleware_sqlalchemy.files import database_file
 from jit_middleware_sqlalchemy.ledger import SQLAlchemyLedger
 from jit_middleware_sqlalchemy.upgrade import migrate, schema_version
 from jit_middleware_sqlalchemy.users import AsyncSQLAlchemyUserStore, SQLAlchemyUserStore
@@ -18,7 +17,6 @@ __all__ = [
     "SQLAlchemyLedger",
     "SQLAlchemyUserStore",
     "Waits",
-    "database_file",
     "migrate",
     "schema_version",
 ]

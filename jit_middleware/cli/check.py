@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from jit_middleware.cli.interrupts import run
 from jit_middleware.cli.live import check_connection, check_database, check_redis, check_user_store
 from jit_middleware.cli.live_saml import check_saml
 from jit_middleware.cli.step import Step
 from jit_middleware.cli.terminal import DONE, NO, complain, json_option, say, say_json, time_text
-from jit_middleware.errors import ConfigurationError
 from jit_middleware.model import JSON
 from jit_middleware.outside import open_transport
 from jit_middleware.pages import Pages
 from jit_middleware.pages.misspelt import misspelt_templates
 from jit_middleware.settings import OIDCConnection, Rate, SAMLConnection, Settings
+from jit_middleware.settings.database import database_file
 from jit_middleware.settings.values import as_written
 from jit_middleware.system import SystemClock
 
@@ -73,22 +72,13 @@ def _try_templates(settings: Settings) -> None:
 
 def _notes(settings: Settings) -> Iterator[str]:
     """What only a command can say: here, and not where the service runs."""
-    file = _database_file(settings)
+    file = database_file(settings.database_url)
     # As it is written: three slashes, or a driver's own form
     if file is not None and str(file) not in settings.database_url:
         yield (
             f"JIT_DATABASE_URL is relative: from this directory it is {file}, and from any other it is another "
             f"database. Write sqlite:///{file} if that is the one."
         )
-
-
-def _database_file(settings: Settings) -> Path | None:
-    from jit_middleware_sqlalchemy import database_file
-
-    try:
-        return database_file(settings.database_url)
-    except ConfigurationError:  # `--live` says so
-        return None
 
 
 def _live(settings: Settings) -> list[Step]:
@@ -128,7 +118,7 @@ def in_force(settings: Settings) -> dict[str, JSON]:
         "secret_keys": len(settings.secret_keys),
         "connections": [_connection(connection, settings) for connection in settings.connections],
         "database": settings.database_label,
-        "database_file": None if (file := _database_file(settings)) is None else str(file),
+        "database_file": None if (file := database_file(settings.database_url)) is None else str(file),
         "redis": settings.redis_label,
         "user_store": settings.user_store,
         "public_paths": paths.public,

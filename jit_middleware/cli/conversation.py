@@ -11,6 +11,7 @@ from jit_middleware.cli.interrupts import Interrupts, heard, run
 from jit_middleware.errors import ConfigurationError, Fault
 from jit_middleware.ports import Ledger
 from jit_middleware.settings import Settings
+from jit_middleware.settings.database import database_file
 
 T = TypeVar("T")
 
@@ -48,10 +49,7 @@ def converse(settings: Settings, question: Callable[[Ledger], Awaitable[T]], *, 
 
 
 def absent_file(settings: Settings) -> Path | None:
-    """The SQLite file that the settings name, if it is not there. Raises ``ConfigurationError`` for a URL that is
-    none."""
-    from jit_middleware_sqlalchemy import database_file
-
+    """The SQLite file that the settings name, if it is not there."""
     file = database_file(settings.database_url)
     return None if file is None or file.exists() else file
 

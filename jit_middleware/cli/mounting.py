@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from jit_middleware.http.paths import below_mount
+
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -21,9 +23,8 @@ def wsgi_below(mount: str, app: WSGIApplication) -> WSGIApplication:
     """The application with ``SCRIPT_NAME`` set and taken off ``PATH_INFO`` (PEP 3333)."""
 
     def mounted(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        path: str = environ.get("PATH_INFO", "")
-        rest = path[len(mount) :] if path == mount or path.startswith(f"{mount}/") else path
-        return app({**environ, "SCRIPT_NAME": mount, "PATH_INFO": rest}, start_response)
+        path = below_mount(environ.get("PATH_INFO", ""), mount)
+        return app({**environ, "SCRIPT_NAME": mount, "PATH_INFO": path}, start_response)
 
     return mounted if mount else app
 
@@ -34,7 +35,7 @@ def asgi_below(mount: str, app: ASGIApplication) -> ASGIApplication:
     async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in {"http", "websocket"}:
             path: str = scope["path"]
-            if path != mount and not path.startswith(f"{mount}/"):
+            if below_mount(path, mount) == path:  # a proxy has cut it off
                 raw: bytes = scope.get("raw_path") or quote(path).encode()
                 scope = {**scope, "path": mount + path, "raw_path": mount.encode() + raw}
             scope = {**scope, "root_path": mount}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from jit_middleware.errors import AdapterError, Fault
 from jit_middleware.settings.settings import Settings
@@ -34,23 +35,27 @@ _FILE: Final = {
 
 def database_fault(settings: Settings, error: AdapterError) -> Fault:
     """What is wrong with the database, and the fix, as far as the reason tells."""
-    path = _file(settings.database_url)
-    if path is None:
+    file = database_file(settings.database_url)
+    if file is None:
         what, fix = _SERVER.get(error.reason, ("does not serve", "look its reason up in docs/errors.md."))
         place = settings.database_label
     else:
-        folder = os.path.dirname(path)
+        folder = str(file.parent)
         what, fix = _FILE.get(error.reason, ("does not serve", "look its reason up in docs/errors.md."))
-        if error.reason == "cannot_open" and not os.path.isdir(folder):
+        if error.reason == "cannot_open" and not file.parent.is_dir():
             what, fix = "cannot be opened: there is no directory {folder}", "create it, or correct the path."
-        what, fix, place = what.replace("{folder}", folder), fix.replace("{folder}", folder), path
+        what, fix, place = what.replace("{folder}", folder), fix.replace("{folder}", folder), str(file)
     return Fault(variable(DATABASE_URL), f"{place} {what} ({error}).", fix)
 
 
-def _file(url: str) -> str | None:
-    """The absolute path of SQLite's file; ``None`` for a server."""
+def database_file(url: str) -> Path | None:
+    """The absolute path of the SQLite file that this URL names from the working directory; ``None`` for a database on a
+    server or in memory."""
     scheme, _, rest = url.partition("://")
-    if scheme.partition("+")[0] != "sqlite":
+    name, _, query = rest.partition("?")
+    name, options = unquote(name.removeprefix("/")), parse_qs(query)
+    if scheme.partition("+")[0] != "sqlite" or options.get("mode") == ["memory"]:
         return None
-    path = rest.partition("?")[0].removeprefix("/")
-    return path if path.startswith("file:") else os.path.abspath(path)
+    if name.startswith("file:") and "uri" in options:  # SQLite's own form, sqlite:///file:jit.db?uri=true
+        name = unquote(urlsplit(name).path)
+    return None if name in {"", ":memory:"} else Path(name).absolute()

@@ -250,13 +250,21 @@ def test_an_event_stream_that_was_posted_for_is_watched_from_its_head() -> None:
     )
 
 
-def test_clients_that_share_header_names_are_told_apart_by_accept() -> None:
-    gate, open_meanwhile = FakeGate(), []
+def counting(gate: FakeGate) -> tuple[Any, list[int]]:
+    """An app, and how many connections were watched after each of its heads."""
+    open_meanwhile: list[int] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         open_meanwhile.append(len(gate.watch))
         await send(BODY)
+
+    return app, open_meanwhile
+
+
+def test_clients_that_share_header_names_are_told_apart_by_accept() -> None:
+    gate = FakeGate()
+    app, open_meanwhile = counting(gate)
 
     async def story() -> None:
         middleware: Any = JITMiddleware.with_gate(app, gate)  # type: ignore[arg-type]
@@ -288,12 +296,8 @@ def test_headers_that_can_be_read_twice_are_looked_at(kind: Any) -> None:
 
 
 def test_an_accept_header_that_is_too_long_is_read_and_not_kept() -> None:
-    gate, open_meanwhile = FakeGate(), []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(START)
-        open_meanwhile.append(len(gate.watch))
-        await send(BODY)
+    gate = FakeGate()
+    app, open_meanwhile = counting(gate)
 
     async def story() -> None:
         async def send(message: Any) -> None: ...

@@ -14,7 +14,7 @@ from jit_middleware.cli.live import check_database
 from jit_middleware.cli.step import Step
 from jit_middleware.model import FeedPage
 from jit_middleware.settings import Settings
-from jit_middleware_sqlalchemy import PROMPT, SQLAlchemyLedger, Waits, database_file, migrate
+from jit_middleware_sqlalchemy import PROMPT, SQLAlchemyLedger, Waits, migrate
 
 ENV = {
     "JIT_PUBLIC_URL": "https://app.example.org/shop",
@@ -81,25 +81,3 @@ def test_a_file_that_cannot_be_opened_is_named_with_what_to_do(tmp_path: Path) -
     assert f"{tmp_path}/jit.db cannot be opened (cannot_open" in step.detail
     assert step.fix.startswith("JIT_DATABASE_URL: let the user of this process")
     assert f"its directory {tmp_path}." in step.fix
-
-
-@pytest.mark.parametrize(
-    ("url", "file"),
-    [
-        ("sqlite:///jit.db", "jit.db"),
-        ("sqlite+aiosqlite:///data/jit.db?timeout=3", "data/jit.db"),
-        ("sqlite:////srv/jit.db", "/srv/jit.db"),
-        ("sqlite:///file:data/jit%2520x.db?mode=ro&uri=true", "data/jit x.db"),
-        ("sqlite:///file:jit.db", "file:jit.db"),
-        ("sqlite://", None),
-        ("sqlite:///:memory:", None),
-        ("sqlite:///file:jit?mode=memory&uri=true", None),
-        ("postgresql://u:p@h/jit", None),
-        ("mariadb://u:p@h/jit", None),
-    ],
-)
-def test_the_file_of_a_database_is_found_from_the_working_directory(
-    url: str, file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert database_file(url) == (None if file is None else tmp_path / file)

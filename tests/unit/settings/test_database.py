@@ -9,7 +9,7 @@ import pytest
 
 from jit_middleware.errors import StoreUnavailable
 from jit_middleware.settings import Settings
-from jit_middleware.settings.database import database_fault
+from jit_middleware.settings.database import database_fault, database_file
 from tests.unit.settings.test_load import FIVE
 
 SERVER = "postgresql+psycopg://jit:hunter2@db.example.org:5432/jit?sslmode=require"
@@ -55,3 +55,25 @@ def test_each_failure_of_a_server_has_its_fix_and_no_password(reason: str, fix: 
     assert fix in text.partition("Fix: ")[2]
     assert reason in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(
+    ("url", "file"),
+    [
+        ("sqlite:///jit.db", "jit.db"),
+        ("sqlite+aiosqlite:///data/jit.db?timeout=3", "data/jit.db"),
+        ("sqlite:////srv/jit.db", "/srv/jit.db"),
+        ("sqlite:///file:data/jit%2520x.db?mode=ro&uri=true", "data/jit x.db"),
+        ("sqlite:///file:jit.db", "file:jit.db"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///file:jit?mode=memory&uri=true", None),
+        ("postgresql://u:p@h/jit", None),
+        ("mariadb://u:p@h/jit", None),
+    ],
+)
+def test_the_file_of_a_database_is_found_from_the_working_directory(
+    url: str, file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert database_file(url) == (None if file is None else tmp_path / file)
