@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import hot_peers, loops, peers
-from benchmarks.measure import Contestant, Times, interleaved, unit
+from benchmarks.measure import Contestant, Cost, Times, interleaved, unit
 from benchmarks.subject import PERSON, Ledger, open_ledger, populate, session_name, spread
 from benchmarks.table import Part, Row
 from benchmarks.traffic import OTHER_COOKIES, with_changing_others, with_others
@@ -21,8 +21,6 @@ from jit_middleware.wsgi import JITMiddleware
 
 _CALLS = 2_000
 _FIRST_SEEN = 300
-#: The former says nothing of who is there, which is what ours is for: it is shown, and the pair is judged.
-_STARLETTE = (("Starlette SessionMiddleware", None), ("Starlette Session + AuthenticationMiddleware", 10))
 
 
 def run(*, quick: bool) -> list[Part]:
@@ -31,7 +29,7 @@ def run(*, quick: bool) -> list[Part]:
     with TemporaryDirectory(prefix="jit-bench-") as made, asyncio.Runner() as runner:
         directory = Path(made)
         return [
-            _beside_peers(directory, runner, rounds=7 if quick else 15),
+            _beside_peers(directory, runner, rounds=7 if quick else 21),
             _growth(directory, runner, users=100_000 if quick else 1_000_000, rounds=7 if quick else 11),
             _memory(directory, sessions=4_000 if quick else 20_000),
         ]
@@ -62,27 +60,23 @@ def _beside_peers(directory: Path, runner: asyncio.Runner, *, rounds: int) -> Pa
     for peer in others:
         contestants[f"{peer.name}, bare"] = loops.wsgi(peer.bare, [peer.cookie], calls=peer.calls)
         contestants[peer.name] = loops.wsgi(peer.guarded, [peer.cookie], calls=peer.calls)
-    *starlettes, starlette_cookie = hot_peers.starlette()
-    for (name, _), app in zip(_STARLETTE, starlettes, strict=True):
-        contestants[name] = loops.asgi(runner, app, [starlette_cookie], calls=200)
+    asgi_others = list(hot_peers.asgi_peers())
+    for other in asgi_others:
+        contestants[other.name] = loops.asgi(runner, other.guarded, [other.cookie], calls=_CALLS)
     times = interleaved(contestants, rounds=rounds)
     runner.run(twin.gate.close())
-    h, ours, ours_asgi = times.of("H"), times.over("wsgi", "bare"), times.over("asgi", "bare asgi")
+    ours, ours_asgi, parsed = ("wsgi", "bare"), ("asgi", "bare asgi"), ("asgi parsed", "bare asgi parsed")
     rows = [
-        Row("H: one HMAC-SHA-256 over 300 bytes", h / 1e3, "µs"),
-        _in_h("WSGI, verified cookie cached", ours, h, 1.0),
-        _in_h("WSGI, a path under a step-up rule", times.over("wsgi step-up", "bare"), h, 1.0),
-        _in_h("WSGI, other cookies change each time", times.over("wsgi changing", "bare"), h, None),
-        _in_h("ASGI, verified cookie cached", ours_asgi, h, 1.6),
-        _in_h("ASGI, headers parsed anew each time", times.over("asgi parsed", "bare asgi parsed"), h, None),
-        _in_h("ASGI, other cookies change each time", times.over("asgi changing", "bare asgi"), h, None),
+        Row("H: one HMAC-SHA-256 over 300 bytes", times.of("H") / 1e3, "µs"),
+        _in_h(times, "WSGI, verified cookie cached", ours, 1.0),
+        _in_h(times, "WSGI, a path under a step-up rule", ("wsgi step-up", "bare"), 1.0),
+        _in_h(times, "WSGI, other cookies change each time", ("wsgi changing", "bare"), None),
+        _in_h(times, "ASGI, verified cookie cached", ours_asgi, 1.6),
+        _in_h(times, "ASGI, headers parsed anew each time", parsed, None),
+        _in_h(times, "ASGI, other cookies change each time", ("asgi changing", "bare asgi"), None),
     ]
-    rows += [
-        _dearer(name, times.over(name, "bare asgi"), ours_asgi, "x our ASGI", at_least) for name, at_least in _STARLETTE
-    ]
-    for peer in others:
-        cost = times.over(peer.name, f"{peer.name}, bare")
-        rows.append(_dearer(peer.name, cost, ours, "x our WSGI", peer.at_least))
+    rows += [_dearer(times, (peer.name, "bare asgi"), ours_asgi, "x our ASGI", peer.at_least) for peer in asgi_others]
+    rows += [_dearer(times, (peer.name, f"{peer.name}, bare"), ours, "x our WSGI", peer.at_least) for peer in others]
     return Part("Hot path: one authenticated request, CPU over bare", rows)
 
 
@@ -123,14 +117,13 @@ def _growth(directory: Path, runner: asyncio.Runner, *, users: int, rounds: int)
     for name, ledger, size in (("few", few, 1_000), ("many", many, users)):
         contestants |= _on(name, ledger, size)
     times = interleaved(contestants, rounds=rounds)
-    h = times.of("H")
     statements = _statements(many, users)
     count = f"{users:,}".replace(",", " ")
     rows = [
-        _in_h("a cookie first seen, its read answered from memory", times.over("few own", "few bare"), h, 12),
-        _in_h(f"the same, {count} users and sessions", times.over("many own", "many bare"), h, 12),
+        _in_h(times, "a cookie first seen, its read answered from memory", ("few own", "few bare"), 12),
+        _in_h(times, f"the same, {count} users and sessions", ("many own", "many bare"), 12),
         Row("reads for a cookie first seen", statements, "statements", at_most=1),
-        _in_h("a cookie first seen, its read by SQLite included", times.over("many first seen", "many bare"), h, None),
+        _in_h(times, "a cookie first seen, its read by SQLite included", ("many first seen", "many bare"), None),
         _flat(times, "warm", "WSGI cached, many over few", 1.1),
         _flat(times, "first seen", "a cookie first seen, many over few", 1.2),
         _flat(times, "feed", "the read of the feed once a second, many over few", 1.2),
@@ -167,8 +160,8 @@ def _on(name: str, ledger: Ledger, users: int) -> dict[str, Contestant]:
 
 
 def _flat(times: Times, what: str, text: str, at_most: float) -> Row:
-    many = times.of(f"many {what}")
-    return Row(text, many / 1e3, "µs", many / times.of(f"few {what}"), "x few", at_most)
+    few, many = f"few {what}", f"many {what}"
+    return Row(text, times.of(many) / 1e3, "µs", times.ratio((many,), (few,)), "x few", at_most)
 
 
 def _statements(ledger: Ledger, users: int) -> float:
@@ -210,9 +203,9 @@ def _memory(directory: Path, *, sessions: int) -> Part:
     )
 
 
-def _in_h(name: str, cost: float, h: float, at_most: float | None) -> Row:
-    return Row(name, cost / 1e3, "µs", cost / h, "H", at_most)
+def _in_h(times: Times, name: str, cost: Cost, at_most: float | None) -> Row:
+    return Row(name, times.of(*cost) / 1e3, "µs", times.ratio(cost, ("H",)), "H", at_most)
 
 
-def _dearer(name: str, cost: float, ours: float, of: str, at_least: float | None) -> Row:
-    return Row(name, cost / 1e3, "µs", cost / ours, of, at_least=at_least)
+def _dearer(times: Times, theirs: Cost, ours: Cost, of: str, at_least: float | None) -> Row:
+    return Row(theirs[0], times.of(*theirs) / 1e3, "µs", times.ratio(theirs, ours), of, at_least=at_least)

@@ -1,4 +1,8 @@
-"""What others do to know who is there, each over the same framework without it, for a signed-in request."""
+"""What others do to know who is there, each over the same framework without it, for a signed-in request.
+
+Sessions that live in the cookie hold what Authlib's examples put there, ``session["user"] = token["userinfo"]``: the
+claims of the person, from which ours shows name, address and roles as well.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,20 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from benchmarks.loops import ASGIApp, WSGIApp, bare_asgi, bare_wsgi
+from benchmarks.subject import PERSON
 from benchmarks.traffic import PATH, with_others
+
+#: The claims of an ID token.
+_USERINFO = {
+    **PERSON,
+    "iss": "https://idp.example.com",
+    "sub": "3f1c0a9e-5b7d-4e8f-9a2b-6c4d8e0f1a3b",
+    "aud": "bench",
+    "iat": 1_731_582_937,
+    "exp": 1_731_586_537,
+    "nonce": "Zx3kQ9vT1mN7bW5yR8sU2g",
+}
+_STARLETTE_SECRET = "starlette" * 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +52,30 @@ def wsgi_peers(directory: Path) -> Iterator[Peer]:
     yield from _django(directory)
 
 
-def starlette() -> tuple[ASGIApp, ASGIApp, str]:
-    """SessionMiddleware alone, SessionMiddleware with AuthenticationMiddleware, and the cookie of a signed-in user."""
-    from base64 import b64encode
-    from json import dumps
+@dataclass(frozen=True, slots=True)
+class ASGIPeer:
+    """``guarded`` answers a request with ``cookie`` and knows the user; without ``at_least`` it is not judged."""
 
-    from itsdangerous import TimestampSigner
+    name: str
+    guarded: ASGIApp
+    cookie: str
+    at_least: float | None = None
+
+
+def asgi_peers() -> Iterator[ASGIPeer]:
+    """Starlette's two middlewares; the former alone, or with a mere name in the session, knows less than ours shows."""
     from starlette.authentication import AuthCredentials, AuthenticationBackend, SimpleUser
     from starlette.middleware.authentication import AuthenticationMiddleware
     from starlette.middleware.sessions import SessionMiddleware
 
-    secret = "starlette" * 5
-
     class FromSession(AuthenticationBackend):
         async def authenticate(self, conn: Any) -> Any:
-            name = conn.session.get("user")
-            return None if name is None else (AuthCredentials(["authenticated"]), SimpleUser(name))
+            user = conn.session.get("user")
+            if user is None:
+                return None
+            if isinstance(user, str):
+                return AuthCredentials(["authenticated"]), SimpleUser(user)
+            return AuthCredentials(["authenticated", *user["groups"]]), SimpleUser(user["preferred_username"])
 
     async def checked(scope: Any, receive: Any, send: Any) -> None:
         if scope["session"]["user"] != "alice":
@@ -58,17 +83,27 @@ def starlette() -> tuple[ASGIApp, ASGIApp, str]:
         await bare_asgi(scope, receive, send)
 
     async def authenticated(scope: Any, receive: Any, send: Any) -> None:
-        if not scope["user"].is_authenticated:
+        if scope["user"].display_name != "alice":
             raise RuntimeError("Starlette does not know the user")
         await bare_asgi(scope, receive, send)
 
-    value = TimestampSigner(secret).sign(b64encode(dumps({"user": "alice"}).encode())).decode()
+    alone = SessionMiddleware(checked, secret_key=_STARLETTE_SECRET)
     with_backend: Any = AuthenticationMiddleware(authenticated, backend=FromSession())
-    return (
-        SessionMiddleware(checked, secret_key=secret),
-        SessionMiddleware(with_backend, secret_key=secret),
-        with_others(f"session={value}"),
-    )
+    both = SessionMiddleware(with_backend, secret_key=_STARLETTE_SECRET)
+    name, claims = _starlette_cookie("alice"), _starlette_cookie(_USERINFO)
+    yield ASGIPeer("Starlette SessionMiddleware, a name in it", alone, name)
+    yield ASGIPeer("Starlette Session + AuthenticationMiddleware, a name", both, name)
+    yield ASGIPeer("Starlette Session + AuthenticationMiddleware, claims", both, claims, 10)
+
+
+def _starlette_cookie(user: object) -> str:
+    from base64 import b64encode
+    from json import dumps
+
+    from itsdangerous import TimestampSigner
+
+    value = TimestampSigner(_STARLETTE_SECRET).sign(b64encode(dumps({"user": user}).encode())).decode()
+    return with_others(f"session={value}")
 
 
 def _flask() -> Iterator[Peer]:
@@ -84,7 +119,7 @@ def _flask() -> Iterator[Peer]:
         made.secret_key = secret
 
         def sign_in() -> str:
-            session["user"] = "alice"
+            session["user"] = _USERINFO
             return "ok"
 
         made.add_url_rule("/sign-in", "sign_in", sign_in)
@@ -94,7 +129,7 @@ def _flask() -> Iterator[Peer]:
     bare.add_url_rule(PATH, "page", lambda: "ok")
 
     def checked() -> str:
-        if session["user"] != "alice":
+        if session["user"]["preferred_username"] != "alice":
             raise RuntimeError("Flask does not know the user")
         return "ok"
 
@@ -149,12 +184,12 @@ def _beaker() -> Peer:
     from beaker.middleware import SessionMiddleware
 
     def sign_in(environ: dict[str, Any], start_response: Any) -> Any:
-        environ["beaker.session"]["user"] = "alice"
+        environ["beaker.session"]["user"] = _USERINFO
         environ["beaker.session"].save()
         return bare_wsgi(environ, start_response)
 
     def checked(environ: dict[str, Any], start_response: Any) -> Any:
-        if environ["beaker.session"]["user"] != "alice":
+        if environ["beaker.session"]["user"]["preferred_username"] != "alice":
             raise RuntimeError("Beaker does not know the user")
         return bare_wsgi(environ, start_response)
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).parent.parent
 """Where sub-processes are started, so that they import what this process imports."""
@@ -19,6 +20,9 @@ H_MICROSECONDS = 1.7
 _KEY = bytes(range(32))
 _TEXT = b"x" * 300
 _UNIT_CALLS = 2_000
+
+#: A contestant, and which bare one is taken off it, if one is.
+Cost: TypeAlias = "tuple[str] | tuple[str, str]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +40,19 @@ class Times:
 
     rounds: dict[str, list[float]] = field(default_factory=dict)
 
-    def of(self, name: str) -> float:
-        """The median, in nanoseconds."""
-        return statistics.median(self.rounds[name])
+    def of(self, name: str, over: str | None = None) -> float:
+        """The median, in nanoseconds; with ``over``, of what ``name`` costs more than that in the same round."""
+        return statistics.median(self._spent(name, over))
 
-    def over(self, name: str, bare: str) -> float:
-        """The median of what ``name`` costs more than ``bare`` in the same round, in nanoseconds."""
-        pairs = zip(self.rounds[name], self.rounds[bare], strict=True)
-        return statistics.median(mine - theirs for mine, theirs in pairs)
+    def ratio(self, this: Cost, that: Cost) -> float:
+        """The median of the ratios within the rounds: a machine that is slow for a while is so for both."""
+        pairs = zip(self._spent(*this), self._spent(*that), strict=True)
+        return statistics.median(mine / theirs for mine, theirs in pairs)
+
+    def _spent(self, name: str, over: str | None = None) -> Sequence[float]:
+        if over is None:
+            return self.rounds[name]
+        return [mine - theirs for mine, theirs in zip(self.rounds[name], self.rounds[over], strict=True)]
 
 
 def unit() -> Contestant:
