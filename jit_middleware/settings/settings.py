@@ -125,6 +125,12 @@ class Settings:
             for setting, patterns in ((t.PUBLIC_PATHS, self.paths.public), (t.OPTIONAL_PATHS, self.paths.optional))
             if "/*" in patterns
         ]
+        said += [
+            f"{each.name} takes security events (signals_issuer), but idp_entity_id (JIT_SAML_IDP_ENTITY_ID) does not "
+            "say whose people they name: only events that name somebody by e-mail address will find anybody."
+            for each in self.connections
+            if isinstance(each, SAMLConnection) and each.signals.issuer is not None and each.idp_entity_id is None
+        ]
         return (*said, *self._notes_on_policies())
 
     def _notes_on_policies(self) -> tuple[str, ...]:

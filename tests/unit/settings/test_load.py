@@ -228,6 +228,18 @@ def test_a_pattern_that_opens_everything_is_noted(name: str) -> None:
     assert load(**{name: "/static/*,/"}).notes() == ()
 
 
+def test_security_events_of_people_whose_provider_is_not_named_are_noted() -> None:
+    said = {
+        "JIT_SAML_IDP_METADATA": "https://idp.example",
+        "JIT_SAML_SIGNALS_ISSUER": "https://events.example",
+        "JIT_SAML_SIGNALS_JWKS_URI": "https://events.example/keys",
+    }
+    (note,) = load(**said).notes()
+    assert note.startswith("saml takes security events (signals_issuer), but idp_entity_id")
+    assert load(**said, JIT_SAML_IDP_ENTITY_ID="https://idp.example").notes() == ()
+    assert load(JIT_SAML_IDP_METADATA="https://idp.example").notes() == ()
+
+
 def test_other_programs_variables_are_left_alone() -> None:
     assert load(JITTER="1", PATH="/bin", jit_public_url="x") == load()
 
