@@ -15,7 +15,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from jit_middleware.bridge import step
-from jit_middleware.errors import Busy
+from jit_middleware.errors import Busy, causes
 from jit_middleware.own_threads import settle
 from jit_middleware.records import dataclass
 
@@ -131,17 +131,25 @@ class InBackground:
     def __call__(self, work: Callable[[], Coroutine[object, object, None]], /) -> bool:
         if self._world == "wsgi":
             try:
-                threading.Thread(target=lambda: step(work()), name="jit-middleware", daemon=self._daemon).start()
+                threading.Thread(target=lambda: step(_told(work)), name="jit-middleware", daemon=self._daemon).start()
             except RuntimeError as refused:  # the request that wanted it goes on, and a later one will want it again
                 log.warning("work in the background is left for later: %s", refused)
                 return False
             return True
         import asyncio
 
-        task = asyncio.get_running_loop().create_task(work())
+        task = asyncio.get_running_loop().create_task(_told(work))
         self._tasks.add(task)  # the loop itself holds its tasks weakly
         task.add_done_callback(self._tasks.discard)
         return True
+
+
+async def _told(work: Callable[[], Coroutine[object, object, None]]) -> None:
+    """The work; the log gets what it failed on, without the text of a foreign exception, which may quote a person."""
+    try:
+        await work()
+    except Exception as error:  # noqa: BLE001 - nobody waits for it
+        log.error("work in the background failed: %s", "; caused by ".join(causes(error)))
 
 
 class ToTheEnd(InBackground):

@@ -298,12 +298,14 @@ class _Body:
     def __init__(self, environ: WSGIEnvironment) -> None:
         self._environ = environ
         self._read: bytes | None = None
+        self._most = 0
 
     async def read(self, limit: int) -> bytes:
         """The whole body. Raises ``RequestError`` beyond ``limit`` bytes, or when it breaks off."""
         if self._read is None:
-            self._read = self._take(limit)
-        if len(self._read) > limit:
+            self._read, self._most = self._take(limit), limit
+        # Of a longer one only its beginning was read, whoever asks again.
+        if len(self._read) > min(limit, self._most):
             raise RequestError("body_too_large", status=413)
         return self._read
 

@@ -55,12 +55,22 @@ class Address:
         from redis.retry import Retry
 
         patience = {"socket_timeout": PATIENCE, "socket_connect_timeout": PATIENCE}
-        # The second protocol is spoken by every version there is, and brings no messages that nobody asked for.
-        fixed = {"retry": Retry(NoBackoff(), 0), "protocol": 2}
+        fixed = {
+            "retry": Retry(NoBackoff(), 0),
+            # Spoken by every version there is, and brings no messages that nobody asked for.
+            "protocol": 2,
+            # Messages are bytes, and the channel has one name for all.
+            "decode_responses": False,
+            "encoding": "utf-8",
+            # We ask for signs of life ourselves: the library's own question has another answer while we listen.
+            "health_check_interval": 0,
+        }
         try:
             self._pool = cast("_Pool", redis.ConnectionPool.from_url(url, **patience, **fixed))
             self._pool.connection_kwargs.update(fixed)  # whatever the query says
             self._pool.make_connection().disconnect()
+            # A name that cannot be one is found at the first connection only, and is no failure of the network then.
+            str(self._pool.connection_kwargs.get("host", "")).encode("idna")
         except (ValueError, TypeError):
             # The text itself may hold a password: it is not repeated.
             fix = "write it like redis://user:password@host:6379/0, rediss://… or unix:///path."

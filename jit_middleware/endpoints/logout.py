@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from jit_middleware.endpoints.forms import is_form
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.onward import send_onward
 from jit_middleware.endpoints.revocation import revoke
@@ -16,6 +18,8 @@ from jit_middleware.http.messages import Request, Response
 from jit_middleware.model import SessionRecord
 from jit_middleware.pages import LOGOUT_EVERYWHERE_FIELD, LOGOUT_TOKEN_FIELD, redirect
 from jit_middleware.sso.strategy import Onward
+
+log = logging.getLogger("jit_middleware")
 
 _LARGEST_FORM = 16_384
 _SECOND_CLICK = 60  # seconds after the first
@@ -110,14 +114,14 @@ async def _provider_logout(house: House, record: SessionRecord | None, state: st
     shown = replace(record, logout_hint=house.sessions.logout_hint(record) if shows_hint else None)
     try:
         return await strategy.logout_phase(shown, return_url=house.own_url("signed-out"), state=state)
-    except (AdapterError, LoginError):
+    except (AdapterError, LoginError) as error:
+        log.warning("the session at %s goes on, its logout cannot be asked for: %s", record.connection, error)
         return None
 
 
 async def _form(request: Request) -> Mapping[str, str]:
     """The fields of the POST; none for anything that is no form."""
-    kind = (request.header("content-type") or "").lower()
-    if request.method != "POST" or not kind.startswith("application/x-www-form-urlencoded"):
+    if request.method != "POST" or not is_form(request):
         return {}
     return parameters_once((await request.read_body(_LARGEST_FORM)).decode("utf-8", "replace"))
 

@@ -42,11 +42,6 @@ def bearer_of(request: Request) -> str | None:
     return given[0][len(_BEARER) :].strip() or None
 
 
-def content_type_of(request: Request) -> str:
-    """The media type of the body, lower case, without parameters."""
-    return (request.header("content-type") or "").partition(";")[0].strip().lower()
-
-
 def bare(status: int) -> Response:
     """Only a status, and that it must not be kept."""
     kind = [] if status == 204 else [("Content-Type", "text/plain; charset=utf-8")]

@@ -13,8 +13,9 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final
 
+from jit_middleware.endpoints.forms import content_type_of
 from jit_middleware.endpoints.house import House
-from jit_middleware.endpoints.pushes import LARGEST_BODY, bare, bearer_of, content_type_of, receiver_of
+from jit_middleware.endpoints.pushes import LARGEST_BODY, bare, bearer_of, receiver_of
 from jit_middleware.endpoints.revocation import revoke as end_access
 from jit_middleware.endpoints.selectors import Person, Signal
 from jit_middleware.errors import NothingHere, SignalRefused, VerificationError

@@ -15,13 +15,13 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final, assert_never
 
+from jit_middleware.endpoints.forms import content_type_of
 from jit_middleware.endpoints.house import House
 from jit_middleware.endpoints.pushes import (
     LARGEST_BODY,
     answer_json,
     bare,
     bearer_of,
-    content_type_of,
     receiver_of,
     signals_of,
 )

@@ -6,6 +6,7 @@ that a message seen twice does nothing the second time.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import assert_never
@@ -30,6 +31,8 @@ from jit_middleware.model import SessionRecord
 from jit_middleware.pages import redirect
 from jit_middleware.sso.signals import Receipt
 from jit_middleware.sso.strategy import Federated, LogoutAnswered, LogoutMessage, LogoutRequested
+
+log = logging.getLogger("jit_middleware")
 
 _LARGEST_FORM = 262_144
 
@@ -76,7 +79,8 @@ async def _requested(
     ended = await _end(house, name, said)
     try:
         onward = await federated.logout_answer(said)
-    except (ProviderUnavailable, VerificationError):
+    except (ProviderUnavailable, VerificationError) as error:
+        log.warning("the logout that %s asked for is done, and cannot be answered: %s", name, error)
         onward = None
     cookies = forget_session(house) if _is_this_browsers(house, request, ended) else []
     house.sessions.forget(request.cookie)

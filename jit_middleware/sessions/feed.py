@@ -37,6 +37,7 @@ _LONGEST_READ = 30.0
 _MOST_DRIFT = 2.0
 _PAUSE = 10.0
 _ONCE_MORE = 500
+_MOST_UNRECORDED = 1_000
 _KINDS = ("session", "user", "connection")
 
 log = logging.getLogger("jit_middleware.sessions")
@@ -293,6 +294,8 @@ class RevocationFeed:
             if self._audit is not None:
                 event = self._audit.feed_interrupted(seconds=seconds, reason=outage.reason, refused=outage.refused)
                 self._unrecorded.append(event)
+                # A database that comes and goes, and takes no writes, fills no memory: of the oldest the log has told.
+                del self._unrecorded[:-_MOST_UNRECORDED]
                 self._record_at = now
         if self._unrecorded and now >= self._record_at and self._background is not None:
             self._record_at = now + _RECORD_AGAIN

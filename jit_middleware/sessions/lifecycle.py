@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -83,7 +83,7 @@ class Sessions:
             feed,
             clock=clock,
             is_served=self._is_served,
-            live_among=self._live_among,
+            live_among=ledger.live_among,
             look_again=math.inf if users is None else settings.users_max_staleness,
         )
 
@@ -198,7 +198,7 @@ class Sessions:
         record = view.session
         step = max(1, self._settings.idle // _TOUCHES_PER_IDLE_LIMIT)
         lasts: float
-        # Ahead of now: seen by a clock that was wrong. The idle limit begins anew, and no entry lasts longer for it.
+        # Ahead of now: seen by a clock that was wrong. No entry lasts longer for it.
         if not -step < now - record.last_seen_at < step:
             lasts = step if await self._touch(session_id, now) else min(_TRY_AGAIN, step)
         else:
@@ -238,9 +238,6 @@ class Sessions:
         is_idle = now >= known.deadline + self._settings.idle - self._settings.idle // _TOUCHES_PER_IDLE_LIMIT
         is_over = self._clock.now() >= known.admission.session.expires_at.timestamp()
         return self._feed.is_bridging and not (is_idle or is_over)
-
-    async def _live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
-        return await self._ledger.live_among(session_ids)
 
     async def _is_served(self, session_id: str) -> bool:
         """Whether a connection that is open on this session may go on; the idle limit is for requests."""

@@ -16,6 +16,7 @@ from jit_middleware.ports import Clock
 from jit_middleware.records import dataclass
 
 _AT_ONCE: Final = 4
+_LONGEST: Final = 10_000
 _LOST: Final = 180.0  # longer than a question can take
 
 
@@ -40,14 +41,16 @@ class Seat:
 
 
 class Line:
-    """First come, first asked; a session stands in it once.
+    """First come, first asked; a session stands in it once, and at most ``longest`` do: who is turned away comes
+    again.
 
     An outage of the provider is over when it answers, and when nobody has asked for more than ``forgotten_after``
     seconds: what it would have said meanwhile nobody knows.
     """
 
-    def __init__(self, clock: Clock, *, forgotten_after: float) -> None:
+    def __init__(self, clock: Clock, *, forgotten_after: float, longest: int = _LONGEST) -> None:
         self._clock = clock
+        self._longest = longest
         self._forgotten_after = forgotten_after
         # One ordered dict and no list beside it: two of them could disagree about who is there. Its `popitem` finds
         # the first in constant time, where a plain dict walks past all who have left.
@@ -61,7 +64,8 @@ class Line:
         return len(self._waiting)
 
     def add(self, question: Question) -> None:
-        self._waiting.setdefault(question.session.id, question)
+        if len(self._waiting) < self._longest:
+            self._waiting.setdefault(question.session.id, question)
 
     def take(self) -> Question | None:
         """The one that has waited longest."""

@@ -189,7 +189,8 @@ class Watch:
 
     def pause(self, connections: Collection[LiveConnection]) -> float:
         """How many seconds may pass until these are to be judged again."""
-        if any(connection.named for connection in connections):
+        # Also what a request has read during a slow look: the time of its commit runs, not that of this read.
+        if any(connection.named or connection.gone for connection in connections):
             return _SHORTEST_PAUSE
         now, measured = self._clock.now(), self.monotonic()
         ends = min((connection.expires_at for connection in connections), default=math.inf) - now

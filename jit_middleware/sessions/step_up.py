@@ -16,7 +16,7 @@ from jit_middleware.model import StepUp, VerifiedIdentity
 from jit_middleware.settings import StepUpRule
 from jit_middleware.settings.step_up import covers
 
-#: What no session can meet: an ambiguous path, and rules that do not go together. No acr is the empty text.
+#: What no session can meet: an ambiguous path, and rules that do not go together. The empty text is nobody's acr.
 NOBODY: Final = StepUp(acr=("",))
 
 _PATHS_KEPT: Final = 2_048
@@ -79,7 +79,7 @@ class StepUpRules:
         return self._lasting(demand, identity.connection, identity.acr, auth_time, now) >= 0
 
     def _lasting(self, demand: StepUp, connection: str, acr: str | None, auth_time: float, now: int) -> float:
-        if demand.acr and acr not in demand.acr:
+        if demand.acr and (not acr or acr not in demand.acr):
             return -math.inf
         if demand.max_age is None:
             return math.inf

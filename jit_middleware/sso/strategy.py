@@ -93,6 +93,7 @@ class Strategy(Protocol):
         """Where to send the browser so that the provider's session ends too; ``None`` when it offers no such thing.
 
         The provider sends the browser back to ``return_url`` with that ``state``, or to an endpoint of ours that does.
+        Raises ``ProviderUnavailable``, and ``VerificationError`` where its metadata cannot be trusted.
         """
         ...
 

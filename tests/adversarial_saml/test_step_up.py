@@ -53,7 +53,13 @@ def contexts(request: etree._Element) -> list[str | None]:
 
 
 def answered(
-    door: Door, browser: Client, sent: Answer, monkeypatch: pytest.MonkeyPatch, *, context: str = "", name: str = ""
+    door: Door,
+    browser: Client,
+    sent: Answer,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    context: str | None = None,
+    name: str = "",
 ) -> Answer:
     """The provider answers now, with this context; what the browser gets for it."""
     request, relay_state = request_of(sent)
@@ -61,7 +67,7 @@ def answered(
     monkeypatch.setattr(mint, "NOW", door.clock.now())
 
     def edit(root: etree._Element) -> None:
-        if context:
+        if context is not None:
             one(root, "saml:AuthnContextClassRef").text = context
         if name:
             one(root, "saml:NameID").text = name
@@ -159,3 +165,18 @@ def test_another_person_gets_their_own_session_and_the_first_one_ends(
     landed = answered(door, browser, browser.get("/admin"), monkeypatch, context=X509, name="bob-9c1d")
     assert browser.get(landed.location).json()["remote_user"] == "bob-9c1d"
     assert session_of(browser) != before
+
+
+@pytest.mark.parametrize("empty", ["", " ", "\n\t"])
+def test_a_provider_that_names_no_context_opens_no_guarded_path(
+    make: Make, monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    gold = {"paths": ["/gold/*"], "acr": ["gold"]}
+    door = make(JIT_STEP_UP=json.dumps([*json.loads(STRONG), gold]))
+    browser = door.client
+    answered(door, browser, browser.get("/"), monkeypatch, context=empty)
+    view = step(door.ledger.find_session(session_of(browser)))
+    assert view is not None
+    assert view.session.acr is None
+    assert [browser.get(path).status for path in ("/x;y", "//admin")] == [400, 400], "no session is enough for these"
+    assert [browser.get(path).status for path in ("/admin", "/gold")] == [302, 302]

@@ -472,6 +472,17 @@ def test_a_due_probe_is_taken_by_one_caller(rig: Rig) -> None:
     assert not rig.run(rig.ledger.claim_probe("nobody", due=AT, lease=AT + 60))
 
 
+def test_of_forty_who_take_a_due_probe_at_once_one_has_it(rig: Rig) -> None:
+    """A refresh token that two workers use is theft to the provider (RFC 9700 §4.14.2)."""
+    user = signed_in(rig)
+    do(rig, lambda tx: tx.add_session(session("s1", user.id, refresh_token="old", probe_at=AT)))
+    leases = range(AT + 60, AT + 100)
+    claims = rig.together([lambda lease=lease: rig.ledger.claim_probe("s1", due=AT, lease=lease) for lease in leases])
+    assert sorted(claims, key=repr) == [False] * 39 + [True]
+    view = rig.run(rig.ledger.find_session("s1"))
+    assert view.session.probe_at == leases[claims.index(True)]
+
+
 def test_a_probe_of_a_session_that_has_ended_is_nobodys_and_its_token_is_gone(rig: Rig) -> None:
     user = signed_in(rig)
     do(rig, lambda tx: tx.add_session(session("s1", user.id, refresh_token="old", probe_at=AT)))

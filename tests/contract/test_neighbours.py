@@ -251,6 +251,27 @@ def test_a_forked_child_hears_and_says_by_itself(street: Street) -> None:
     until(lambda: parent.hurries)
 
 
+@pytest.mark.parametrize(
+    "option", ["decode_responses=true", "health_check_interval=1", "encoding=utf-16", "protocol=3"]
+)
+def test_no_option_in_the_address_makes_a_worker_deaf(
+    street: Street, caplog: pytest.LogCaptureFixture, option: str
+) -> None:
+    (usual,) = street.listeners()
+    worker = street.worker(f"{street.server.url}?{option}").listen()
+    street.all_listen(2)
+    until(lambda: worker.hurries)
+    time.sleep(2.5)  # so long that it has asked for a sign of life
+    heard = worker.hurries
+    usual.tell()
+    until(lambda: worker.hurries > heard)
+    worker.tell(KEY)
+    until(lambda: usual.neighbours.have_used(KEY))
+    assert heard == 1, "it has stayed connected"
+    assert caplog.records == []
+    assert problem_with(f"{street.server.url}?{option}", street.channel) is None
+
+
 # --- when Redis is away ---------------------------------------------------------------------------------------------
 
 

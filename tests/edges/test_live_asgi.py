@@ -872,11 +872,12 @@ def test_a_user_that_the_app_keeps_is_looked_up_again_from_time_to_time(fake_clo
     sure(story)
 
 
-def test_an_idle_process_notices_by_itself() -> None:
+@pytest.mark.parametrize("bound", [0.0, 0.1])
+def test_an_idle_process_notices_by_itself(bound: float) -> None:
     """No other request, no haste: the watcher reads the feed."""
 
     async def story() -> None:
-        gate, client = FakeGate(bound=0.1), Client()
+        gate, client = FakeGate(bound=bound), Client()
         task = begin(gate, silent_after_a_part, scope(), client)
         await client.has_got(2)
         await asyncio.sleep(0.3)

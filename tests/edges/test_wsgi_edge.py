@@ -258,6 +258,18 @@ def test_a_chunked_body_needs_a_server_that_ends_it() -> None:
     assert read_of(**chunked, **ended, **{"wsgi.input": io.BytesIO(b"0123456789+")}) == ("413", b"body_too_large")
 
 
+def test_of_a_body_that_was_too_large_no_part_is_taken_for_the_whole() -> None:
+    async def decide(request: Request) -> Decision:
+        for limit in (10, 100):
+            with pytest.raises(RequestError, match="body_too_large"):
+                await request.read_body(limit)
+        return Respond(Response(200, [HTML], b"refused twice"))
+
+    extra: dict[str, Any] = {"wsgi.input_terminated": True, "wsgi.input": io.BytesIO(b"x" * 50)}
+    result = call_wsgi(JITMiddleware.with_gate(unreachable_app, FakeGate(deciding=decide)), environ("POST", **extra))
+    assert result.body == b"refused twice"
+
+
 def test_a_client_that_leaves_during_its_body_is_refused_without_a_traceback() -> None:
     class Broken(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:

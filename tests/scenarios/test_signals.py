@@ -494,6 +494,21 @@ def test_an_event_that_somebody_else_signed_is_refused(told: Callable[..., Told]
     assert at.is_in()
 
 
+def test_a_signature_that_does_not_fit_and_a_token_of_another_kind_are_told_apart(told: Callable[..., Told]) -> None:
+    at = told()
+    _, alice = at.person("alice")
+    first, second = (at.transmitter.event(SIGNALS, SESSION_REVOKED, who) for who in (alice, {**alice, "sub": "bob"}))
+    mixed = f"{first.rpartition('.')[0]}.{second.rpartition('.')[2]}"
+    for token, code in (
+        (mixed, "invalid_key"),
+        (at.transmitter.revocation(SIGNALS), "invalid_request"),
+        (first.rpartition(".")[0], "invalid_request"),
+    ):
+        answer = at.push(token)
+        assert (answer.status, answer.json()["err"]) == (400, code)
+    assert at.is_in()
+
+
 def test_an_event_in_another_wrapping_is_refused(told: Callable[..., Told]) -> None:
     at = told()
     token = at.transmitter.event(SIGNALS, SESSION_REVOKED, {"format": "opaque", "id": "x"})

@@ -133,6 +133,25 @@ def test_live_sessions_outlive_the_provider(build: StageBuilder) -> None:
         stage.provider.start()
 
 
+def test_a_provider_that_is_down_does_not_keep_anybody_signed_in_and_the_log_says_so(
+    build: StageBuilder, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = build()
+    stage.sign_in(stage.person("alice"))
+    stage.provider.stop()
+    try:
+        fresh = stage.worker()
+        fresh.jar = stage.client.jar
+        assert fresh.get("/page").status == 200
+        left = fresh.post("/_jit/logout")
+        assert (left.status, left.location) == (303, "http://localhost:8000/_jit/signed-out")
+        assert fresh.get("/page").status != 200
+    finally:
+        stage.provider.start()
+    assert "the session at oidc goes on, its logout cannot be asked for: " in caplog.text
+    assert "alice" not in caplog.text
+
+
 def test_a_refusal_of_the_provider_is_a_page_with_code_and_reference(build: StageBuilder) -> None:
     stage = build()
     alice = stage.person("alice")

@@ -204,7 +204,7 @@ def test_a_logout_request_that_was_changed_ends_nothing(build: SAMLStageBuilder,
     assert stage.events("session.ended") == []
 
 
-def test_a_logout_request_is_good_once(build: SAMLStageBuilder) -> None:
+def test_a_logout_request_is_good_once(build: SAMLStageBuilder, caplog: pytest.LogCaptureFixture) -> None:
     stage = build(variant="persistent")
     alice = stage.person("alice")
     agent = person(stage, alice)
@@ -214,11 +214,33 @@ def test_a_logout_request_is_good_once(build: SAMLStageBuilder) -> None:
     stage.clock.advance(1)
     with_same_session = person(stage, alice)
     stage.sign_in(alice, agent=with_same_session)
-    again = deliver(stage, stage.client, told)
-    assert again.status < 500
+    for client in (stage.client, stage.worker()):
+        caplog.clear()
+        again = deliver(stage, client, told)
+        assert (again.status, "logout_not_verified" in again.text) == (400, True)
+        assert "logout_not_verified reason=logout_replayed " in caplog.text
     stage.clock.advance(1)
     assert stage.client.get("/").status == 200
     assert len(stage.events("session.ended")) == 1
+    assert len(stage.events("signal.received")) == 1
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_a_logout_request_of_somebody_else_makes_no_browser_forget_its_own_session(
+    build: SAMLStageBuilder, binding: SloBinding
+) -> None:
+    """Whoever can sign in can get such a request for themselves, and put it under anybody's nose."""
+    stage = build(slo_binding=binding, variant="persistent")
+    alice, mallory = stage.person("alice"), stage.person("mallory")
+    stage.sign_in(alice, agent=person(stage, alice))
+    attacker, agent = stage.client.another(), person(stage, mallory)
+    stage.sign_in(mallory, agent=agent, client=attacker)
+    answer = deliver(stage, stage.client, agent.visit(stage.idp.logout_url()))
+    assert answer.status < 400, "it is a good one, of mallory's session"
+    assert answer.all("set-cookie") == []
+    stage.clock.advance(1)
+    assert stage.client.get("/").status == 200
+    assert attacker.get("/").status == 302
 
 
 def test_a_logout_answer_to_no_request_of_ours_is_refused(build: SAMLStageBuilder) -> None:

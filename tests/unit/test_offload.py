@@ -220,6 +220,38 @@ def test_background_work_runs_in_both_worlds() -> None:
     assert asyncio.run(flow())
 
 
+def test_background_work_that_fails_is_logged_without_the_words_of_a_foreign_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done = threading.Event()
+
+    async def work() -> None:
+        try:
+            raise RuntimeError("INSERT INTO users VALUES ('alice@example.org')")
+        finally:
+            done.set()
+
+    def told() -> list[str]:
+        return [each.getMessage() for each in caplog.records if "in the background failed" in each.getMessage()]
+
+    InBackground("wsgi")(work)
+    assert done.wait(5)
+    for thread in threading.enumerate():
+        if thread.name == "jit-middleware":
+            thread.join(5)
+    assert len(told()) == 1
+
+    async def flow() -> None:
+        InBackground("asgi")(work)
+        while len(told()) < 2:
+            await asyncio.sleep(0)
+
+    asyncio.run(asyncio.wait_for(flow(), 5))
+    for said in told():
+        assert said.startswith("work in the background failed: builtins.RuntimeError at ")
+    assert "alice" not in caplog.text
+
+
 LAST_WORDS = """
 import sys, time
 from jit_middleware.offload import {kind}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import SessionRecord, VerifiedIdentity
 from jit_middleware.ports import Clock, Locks, TokenSource, Transport
 from jit_middleware.settings.connections import OIDCConnection
@@ -122,8 +121,5 @@ class OIDCStrategy:
         return await use_refresh_token(refresh_token, metadata=await self._metadata.get(), client=self._client)
 
     async def logout_phase(self, session: SessionRecord, *, return_url: str, state: str) -> str | None:
-        try:
-            metadata = await self._metadata.get()
-        except (ProviderUnavailable, VerificationError):
-            return None  # our own sign-out is done and must not wait for a provider that is down
+        metadata = await self._metadata.get()
         return logout_url(metadata, session, client_id=self._connection.client_id, return_url=return_url, state=state)

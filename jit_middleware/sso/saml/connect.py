@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Literal
 
-from jit_middleware.errors import ProviderRefused, ProviderUnavailable, VerificationError
+from jit_middleware.errors import ProviderRefused, VerificationError
 from jit_middleware.model import SessionRecord, VerifiedIdentity
 from jit_middleware.ports import Background, Clock, Locks, Offload, TokenSource, Transport
 from jit_middleware.settings import SAMLConnection
@@ -189,10 +189,7 @@ class SAMLStrategy:
         name = known_name(session.logout_hint)
         if not self._keys or name is None:
             return None
-        try:
-            idp = await self._idp.get()
-        except (ProviderUnavailable, VerificationError):
-            return None  # our own sign-out is done and must not wait for a provider that is down
+        idp = await self._idp.get()
         if not idp.logout:
             return None
         binding = self._binding(idp.logout)

@@ -11,7 +11,7 @@ from jit_middleware.records import dataclass
 from jit_middleware.settings import SAMLConnection
 from jit_middleware.sso.saml.attributes import claims_of, searched
 from jit_middleware.sso.saml.expectations import VerifiedAssertion
-from jit_middleware.sso.saml.subject import qualified, qualified_name, subject_of
+from jit_middleware.sso.saml.subject import qualified, subject_of
 
 _LONGEST_EMAIL: Final = 320
 
@@ -72,11 +72,6 @@ def known_name(hint: str | None) -> KnownName | None:
         return None if hint is None else KnownName(**json.loads(hint))
     except (ValueError, TypeError):
         return None
-
-
-def name_as_kept(name: KnownName, *, idp: str, sp: str) -> str:
-    """The text that sessions of this name are found by."""
-    return qualified_name(name.name_id, name.qualifier, name.sp_qualifier, idp=idp, sp=sp)
 
 
 def _hint(assertion: VerifiedAssertion) -> str:

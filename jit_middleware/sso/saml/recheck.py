@@ -53,7 +53,8 @@ def check_authentication(statement: Element, expected: Expectations) -> tuple[in
     if is_over(ends, expected.now, skew=0):
         raise VerificationError(Reason.SESSION_ENDED)
     contexts = [one.text or "" for one in statement.iter(assertion("AuthnContextClassRef"))]
-    context = contexts[0] if contexts else None
+    # An empty one names nothing (Core §1.3.1).
+    context = contexts[0] if contexts and contexts[0].strip() else None
     if len(contexts) > 1 or (expected.requested_contexts and context not in expected.requested_contexts):
         raise VerificationError(Reason.AUTHN_CONTEXT_MISMATCH)
     return signed_in, context, ends

@@ -19,6 +19,8 @@ SECRET = "hunter2"
         f"redis://u:{SECRET}@host:port",
         f"redis://u:{SECRET}@host?no_such_option=1",
         f"http://u:{SECRET}@host",
+        f"redis://u:{SECRET}@cache..example.org",
+        f"redis://u:{SECRET}@{'h' * 64}.example.org",
     ],
 )
 def test_an_address_that_cannot_be_used_names_the_setting_and_no_secret(url: str, fake_clock: FakeClock) -> None:

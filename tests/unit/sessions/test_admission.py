@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from jit_middleware.bridge import step
 from jit_middleware.gate import Gate
 from jit_middleware.http.messages import Admission
-from jit_middleware.model import User
+from jit_middleware.model import SessionView, Status, User
 from jit_middleware.sessions import CachedSession, SessionCache
 from jit_middleware.testing.login import login_as
 from jit_middleware.wsgi import JITMiddleware
 from tests.conftest import FakeClock
+from tests.unit.sessions.conftest import settings_at
 
 
 def known(gate: Gate, cookie: str) -> None:
@@ -144,6 +148,99 @@ def test_a_revocation_between_look_up_and_keeping_is_not_lost(middleware: JITMid
     assert gate.admit("/", cookie) is None
     sessions._ledger = ledger
     assert step(sessions.find(cookie)) is None
+
+
+def test_the_absolute_limit_ends_what_is_known_in_the_middle_of_its_time(tmp_path: Path, fake_clock: FakeClock) -> None:
+    """A verified cookie is remembered for a tenth of the idle limit, and never beyond the end of its session."""
+    settings = settings_at(tmp_path, JIT_SESSION_IDLE="100s", JIT_SESSION_ABSOLUTE="100s")
+    middleware = JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock)
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    for seconds in (50, 45, 4):
+        fake_clock.advance(seconds)
+        known(middleware.gate, cookie)
+        assert middleware.gate.admit("/", cookie) is not None
+    fake_clock.advance(1)
+    step(middleware.gate.house.sessions._feed.ensure_fresh())
+    assert middleware.gate.admit("/", cookie) is None
+    assert step(middleware.gate.house.sessions.find(cookie)) is None
+    step(middleware.gate.close())
+
+
+def test_activity_is_known_to_a_tenth_of_the_idle_limit_at_a_worker_that_came_late_too(
+    tmp_path: Path, fake_clock: FakeClock
+) -> None:
+    settings = settings_at(tmp_path, JIT_SESSION_IDLE="100s")
+    middleware = JITMiddleware(lambda environ, start_response: [], settings, clock=fake_clock)
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    for seconds in (9, 9, 95):
+        fake_clock.advance(seconds)
+        known(middleware.gate, cookie)
+    fake_clock.advance(100)
+    assert step(middleware.gate.house.sessions.find(cookie)) is None
+    step(middleware.gate.close())
+
+
+def test_a_slow_look_up_makes_no_session_longer(middleware: JITMiddleware, fake_clock: FakeClock) -> None:
+    """What was read may have been so from before the read began, and its time runs from then on."""
+    sessions, ledger = middleware.gate.house.sessions, middleware.gate.house.ledger
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    (session_id,) = sessions.ids_in(cookie)
+    view = step(ledger.find_session(session_id))
+    assert view is not None
+    ending = replace(view, session=replace(view.session, expires_at=fake_clock.now() + 5))
+    ends = fake_clock.monotonic() + 5
+
+    async def find_session(_session_id: str) -> SessionView:
+        fake_clock.advance(3)
+        return ending
+
+    sessions._ledger = type("Slow", (), {"find_session": staticmethod(find_session)})()
+    entry = step(sessions.find(cookie))
+    assert entry is not None
+    assert entry.deadline == ends
+
+
+def _ended(view: SessionView, now: int) -> SessionView:
+    return replace(view, session=replace(view.session, ended_at=now))
+
+
+def _over(view: SessionView, now: int) -> SessionView:
+    return replace(view, session=replace(view.session, expires_at=now))
+
+
+def _idle(view: SessionView, now: int) -> SessionView:
+    return replace(view, session=replace(view.session, last_seen_at=now - 3_600))
+
+
+def _of_a_connection_that_is_gone(view: SessionView, _now: int) -> SessionView:
+    return replace(view, session=replace(view.session, connection="gone"))
+
+
+def _suspended(view: SessionView, _now: int) -> SessionView:
+    return replace(view, account=replace(view.account, status=Status.SUSPENDED))
+
+
+@pytest.mark.parametrize("change", [_ended, _over, _idle, _of_a_connection_that_is_gone, _suspended])
+def test_the_records_have_the_last_word_whatever_the_cookie_says(
+    middleware: JITMiddleware, fake_clock: FakeClock, change: Callable[[SessionView, int], SessionView]
+) -> None:
+    """One of them does, however the row came to be so: by hand, or by an older version."""
+    sessions, ledger = middleware.gate.house.sessions, middleware.gate.house.ledger
+    cookie = login_as(middleware, "s1", preferred_username="alice")
+    (session_id,) = sessions.ids_in(cookie)
+    view = step(ledger.find_session(session_id))
+    assert view is not None
+    changed = change(view, fake_clock.now())
+
+    async def find_session(_session_id: str) -> SessionView:
+        return changed
+
+    sessions._ledger = type(
+        "Changed", (), {"find_session": staticmethod(find_session), "touch_session": ledger.touch_session}
+    )()
+    assert step(sessions.find(cookie)) is None
+    assert middleware.gate.admit("/", cookie) is None
+    assert step(sessions._is_served(session_id)) is (change is _idle), "the idle limit is for requests"
 
 
 def test_a_session_seen_by_a_clock_that_was_ahead_is_idle_like_any_other(

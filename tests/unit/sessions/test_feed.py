@@ -12,7 +12,9 @@ from jit_middleware.bridge import TaskLocks, ThreadLocks, step
 from jit_middleware.errors import StoreUnavailable
 from jit_middleware.http.messages import Admission
 from jit_middleware.model import FeedEntry, FeedPage, Session, User
+from jit_middleware.ports import Locks
 from jit_middleware.sessions import CachedSession, RevocationFeed, SessionCache
+from jit_middleware.sessions.live import LiveConnections
 from tests.conftest import FakeClock
 
 
@@ -46,10 +48,12 @@ def entry(session: str = "s1", user: str = "u1", connection: str = "oidc") -> Ca
     return CachedSession(admission, session, user, deadline=1e9)
 
 
-def feed_over(ledger: FeedOnly, clock: FakeClock, **options: float) -> tuple[RevocationFeed, SessionCache]:
+def feed_over(
+    ledger: FeedOnly, clock: FakeClock, *, locks: Locks | None = None, **options: float
+) -> tuple[RevocationFeed, SessionCache]:
     cache = SessionCache()
     settings = {"max_staleness": 1.0, "grace": 30.0, **options}
-    feed = RevocationFeed(ledger, cache, clock=clock, locks=ThreadLocks(), **settings)  # type: ignore[arg-type]
+    feed = RevocationFeed(ledger, cache, clock=clock, locks=locks or ThreadLocks(), **settings)  # type: ignore[arg-type]
     return feed, cache
 
 
@@ -103,6 +107,63 @@ def test_a_bound_of_zero_asks_each_time(fake_clock: FakeClock) -> None:
     ask(feed)
     ask_again = ledger.reads
     assert ask_again > before
+
+
+def test_with_a_bound_of_zero_a_read_serves_those_who_asked_before_it_began_and_nobody_else(
+    fake_clock: FakeClock,
+) -> None:
+    """Who comes while somebody reads may ask about a change that this answer lacks: they all share the next one."""
+    ledger = FeedOnly()
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+    read_feed = ledger.read_feed
+
+    async def read_slowly(after: int | None, limit: int = 1000) -> FeedPage:
+        page = await read_feed(after, limit)
+        under_way.set()
+        await go_on.wait()
+        return page
+
+    async def story() -> None:
+        feed, cache = feed_over(ledger, fake_clock, max_staleness=0.0, locks=TaskLocks())
+        await feed.ensure_fresh()
+        cache.put("a", entry("s1"))
+        fake_clock.advance(0.001)
+        before, ledger.read_feed = ledger.reads, read_slowly  # type: ignore[method-assign]
+        first = asyncio.create_task(feed.ensure_fresh())
+        await under_way.wait()
+        ledger.revoke("session", "s1")
+        fake_clock.advance(0.001)
+        others = [asyncio.create_task(feed.ensure_fresh()) for _ in range(20)]
+        await asyncio.sleep(0)
+        fake_clock.advance(0.001)
+        go_on.set()
+        await asyncio.gather(first, *others)
+        assert cache.get("a") is None
+        assert ledger.reads - before == 2
+
+    asyncio.run(story())
+
+
+def test_the_bound_counts_from_before_the_read_began_however_long_the_database_takes(fake_clock: FakeClock) -> None:
+    """What is committed after the database has looked is missing from an answer that is still on its way."""
+    ledger = FeedOnly()
+    feed, cache = feed_over(ledger, fake_clock)
+    cache.put("a", entry("s1"))
+    read_feed = ledger.read_feed
+
+    async def read_slowly(after: int | None, limit: int = 1000) -> FeedPage:
+        page = await read_feed(after, limit)
+        ledger.revoke("session", "s1")
+        fake_clock.advance(0.75)
+        return page
+
+    ledger.read_feed = read_slowly  # type: ignore[method-assign]
+    ask(feed)
+    ledger.read_feed = read_feed  # type: ignore[method-assign]
+    assert cache.get("a") is not None
+    fake_clock.advance(0.25)
+    ask(feed)
+    assert cache.get("a") is None
 
 
 def test_more_changes_than_a_page_are_all_read(fake_clock: FakeClock) -> None:
@@ -180,6 +241,28 @@ def test_tasks_share_one_reading(fake_clock: FakeClock) -> None:
 
     asyncio.run(together())
     assert ledger.reads == 1
+
+
+def test_what_is_read_shows_first_in_the_position_then_in_the_cache_then_in_what_is_open(
+    fake_clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any other order a thread that keeps a session or opens a connection in between would miss its end."""
+    ledger = FeedOnly()
+    feed, cache = feed_over(ledger, fake_clock)
+    ask(feed)
+    seen: list[tuple[str, int | None]] = []
+    monkeypatch.setattr(cache, "drop_all_of", lambda **_: seen.append(("cache", feed.position)))
+    monkeypatch.setattr(cache, "clear", lambda: seen.append(("all of the cache", feed.position)))
+    monkeypatch.setattr(LiveConnections, "name", lambda _, **__: seen.append(("open", feed.position)))
+    monkeypatch.setattr(LiveConnections, "name_all", lambda _: seen.append(("all that is open", feed.position)))
+    ledger.revoke("session", "s1")
+    fake_clock.advance(1)
+    ask(feed)
+    assert seen == [("cache", 1), ("open", 1)]
+    ledger.revoke("all", "")
+    fake_clock.advance(1)
+    ask(feed)
+    assert seen[2:] == [("all of the cache", 2), ("all that is open", 2)]
 
 
 def test_a_full_cache_makes_room_by_dropping_its_oldest() -> None:

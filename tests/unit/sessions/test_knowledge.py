@@ -326,6 +326,24 @@ def test_an_event_that_cannot_be_written_yet_is_written_later_and_once(
     assert [each.data["seconds"] for each in ledger.events] == [2]
 
 
+def test_of_too_many_events_that_cannot_be_written_the_oldest_goes_first(
+    fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that comes and goes and takes no writes fills no memory; the log has had a line for each."""
+    ledger = Ledger()
+    feed = feed_over(ledger, fake_clock)
+    step(feed.ensure_fresh())
+    ledger.write_failure = StoreUnavailable("read_only")
+    with caplog.at_level(logging.WARNING):
+        for number in range(1_003):
+            outage(feed, ledger, fake_clock, 1.0 + number % 7)
+    assert caplog.text.count("readable again after") == 1_003
+    ledger.write_failure = None
+    fake_clock.advance(60)
+    step(feed.ensure_fresh())
+    assert [each.data["seconds"] for each in ledger.events] == [1 + number % 7 for number in range(3, 1_003)]
+
+
 def test_an_event_whose_answer_was_lost_is_not_written_twice(fake_clock: FakeClock) -> None:
     ledger = Ledger()
     feed = feed_over(ledger, fake_clock)
@@ -359,6 +377,7 @@ def test_unchecked_serving_is_for_workers_that_have_read_the_feed_once(fake_cloc
     feed = feed_over(ledger, fake_clock, serve_unchecked=True)
     with pytest.raises(StoreUnavailable):
         step(feed.ensure_fresh())
+    assert feed.knowledge == "refused"
     ledger.failure = None
     step(feed.ensure_fresh())
     ledger.failure = StoreUnavailable("unreachable")

@@ -33,6 +33,16 @@ def test_first_come_first_asked_and_a_session_stands_in_it_once(fake_clock: Fake
     assert line.take_all() == []
 
 
+def test_a_full_line_turns_newcomers_away_and_nobody_who_stands_in_it(fake_clock: FakeClock) -> None:
+    """A provider that hangs while everybody is due fills no memory; whoever is turned away comes again."""
+    line = Line(fake_clock, forgotten_after=FORGOTTEN, longest=3)
+    for name in ("a", "b", "c", "d", "a"):
+        line.add(question(name))
+    assert names([line.take()]) == ["a"]
+    line.add(question("e"))
+    assert names(line.take_all()) == ["b", "c", "e"]
+
+
 def test_whoever_is_counted_can_be_taken(fake_clock: FakeClock) -> None:
     """Somebody who is in the line and whom nobody finds there would keep everybody busy looking for them."""
     line = Line(fake_clock, forgotten_after=FORGOTTEN)

@@ -237,6 +237,29 @@ def test_a_turn_ends_when_the_feed_is_to_be_read_again_and_the_next_goes_on(fake
     assert house.watch.pause(house.open) == bound - lead
 
 
+@pytest.mark.parametrize(("kind", "key"), [("session", "s1"), ("user", "u1")])
+def test_what_a_request_has_read_during_a_slow_look_up_does_not_wait_for_the_next_read(
+    fake_clock: FakeClock, kind: str, key: str
+) -> None:
+    """It was committed up to a bound ago when it was read: a second one would be over before the next turn."""
+    house = slow_house(fake_clock, 2)
+    house.revoke("user", "u0")
+
+    async def is_served(session_id: str) -> bool:
+        if session_id == "s0":
+            house.ended = ids(1)
+            house.revoke(kind, key)
+            fake_clock.advance(house.feed.max_staleness)
+            await house.feed.ensure_fresh()
+        return await house.is_served(session_id)
+
+    house.watch._is_served = is_served
+    assert turn(house) == []
+    assert house.watch.pause(house.open) == 0.1
+    fake_clock.advance(0.1)
+    assert [each.partition(" ")[0] for each in turn(house)] == ["s1"]
+
+
 def test_haste_cuts_a_turn_short(fake_clock: FakeClock) -> None:
     house = slow_house(fake_clock, 300)
     house.feed.max_staleness = 3600.0

@@ -67,7 +67,7 @@ def test_a_path_demands_what_all_its_rules_ask(path: str, demand: StepUp | None)
 def test_rules_that_exclude_each_other_meet_on_an_ambiguous_path_and_nobody_passes() -> None:
     rules = StepUpRules([StepUpRule(("/a",), ("x",)), StepUpRule(("/b",), ("y",))], {})
     assert rules.demand("//a") is NOBODY
-    for acr in ("x", "y", None):
+    for acr in ("x", "y", "", None):
         assert rules.unmet("//a", standing(acr, NOW), NOW) is NOBODY
 
 

@@ -394,13 +394,15 @@ def test_sign_out_leaves_out_a_token_too_long_for_a_url():
     assert "id_token_hint" not in query(sign_out(Story(), None))
 
 
-def test_sign_out_without_endpoint_or_provider_stays_here():
+def test_sign_out_without_endpoint_stays_here():
     assert sign_out(Story(Provider(document=metadata(end_session_endpoint=...)))) is None
-    assert sign_out(Story(Provider(document=metadata(issuer="x")))) is None
-    assert (
+
+
+def test_sign_out_says_why_a_provider_cannot_be_asked():
+    with pytest.raises(VerificationError):
+        sign_out(Story(Provider(document=metadata(issuer="x"))))
+    with pytest.raises(ProviderUnavailable):
         sign_out(Story(Provider(replies={"/.well-known/openid-configuration": ProviderUnavailable("unreachable")})))
-        is None
-    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from cryptography.x509 import load_pem_x509_certificate
 from lxml import etree
 
 from jit_middleware.bridge import step
-from jit_middleware.errors import VerificationError
+from jit_middleware.errors import ProviderUnavailable, VerificationError
 from jit_middleware.model import SessionRecord
 from jit_middleware.settings import SAMLConnection
 from jit_middleware.settings.saml import Subject
@@ -118,8 +118,9 @@ def test_what_cannot_be_signed_or_is_not_offered_is_not_sent() -> None:
     )
     assert onward(connection()) is None
     assert onward(with_key(), hint=None) is None
-    assert onward(with_key(), Wire(down=True)) is None
     assert onward(with_key(), Wire(descriptor(services=services).encode())) is None
+    with pytest.raises(ProviderUnavailable):
+        onward(with_key(), Wire(down=True))
 
 
 # --- the provider's request -------------------------------------------------------------------------------------------
