@@ -66,6 +66,10 @@ class Ledger:
             record, Account(record.user_id, "default", Status.ACTIVE, user=User(record.user_id, record.user_id))
         )
 
+    async def live_among(self, session_ids: Sequence[str]) -> Sequence[str]:
+        with self._lock:
+            return [each for each in session_ids if each not in self._ended]
+
     async def touch_session(self, session_id: str, at: int) -> None:
         pass
 
