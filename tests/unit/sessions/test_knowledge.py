@@ -305,13 +305,18 @@ def test_the_event_says_whether_anybody_was_refused(fake_clock: FakeClock) -> No
     assert ledger.events[0].data["refused"] is True
 
 
+def over_an_unwritable_ledger(clock: FakeClock) -> tuple[Ledger, RevocationFeed]:
+    ledger = Ledger()
+    feed = feed_over(ledger, clock)
+    step(feed.ensure_fresh())
+    ledger.write_failure = StoreUnavailable("read_only")
+    return ledger, feed
+
+
 def test_an_event_that_cannot_be_written_yet_is_written_later_and_once(
     fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ledger = Ledger()
-    feed = feed_over(ledger, fake_clock)
-    step(feed.ensure_fresh())
-    ledger.write_failure = StoreUnavailable("read_only")
+    ledger, feed = over_an_unwritable_ledger(fake_clock)
     with caplog.at_level(logging.WARNING):
         outage(feed, ledger, fake_clock, 2.0)
     assert "not recorded yet: read_only" in caplog.text
@@ -330,10 +335,7 @@ def test_of_too_many_events_that_cannot_be_written_the_oldest_goes_first(
     fake_clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A database that comes and goes and takes no writes fills no memory; the log has had a line for each."""
-    ledger = Ledger()
-    feed = feed_over(ledger, fake_clock)
-    step(feed.ensure_fresh())
-    ledger.write_failure = StoreUnavailable("read_only")
+    ledger, feed = over_an_unwritable_ledger(fake_clock)
     with caplog.at_level(logging.WARNING):
         for number in range(1_003):
             outage(feed, ledger, fake_clock, 1.0 + number % 7)
